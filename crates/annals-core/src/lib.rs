@@ -1,0 +1,52 @@
+//! The contract of Annals: events, streams, positions, conditions, the [`EventStore`] trait, its errors, an in-memory
+//! store, and the conformance suite that every store must pass (feature `conformance`). No I/O and no runtime.
+
+mod append;
+mod body;
+pub mod catalog;
+mod cloud_event;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod error;
+mod event;
+mod filter;
+mod head;
+mod id;
+mod memory;
+mod name;
+mod order;
+mod read;
+mod read_model;
+mod recorded;
+mod store;
+mod subscription;
+mod system;
+mod time;
+
+pub use append::{
+    AppendCondition, AppendReceipt, AppendRequest, ChainHash, Checkpoint, Conflict, ExpectedVersion,
+    FailedCheck, KnownEvent, MAX_APPEND_BYTES, MAX_APPEND_EVENTS, StreamState, StreamSummary,
+};
+pub use body::{MalformedBody, Tags, content_digest, encode_body};
+pub use cloud_event::{CloudEventError, cloud_event, parse_cloud_event};
+pub use error::{AppendError, Damage, InvalidRequest, StoreError};
+pub use event::{MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_TAGS, NewEvent};
+pub use filter::{Filter, FilterItem, MAX_FILTER_ITEMS};
+pub use head::Head;
+pub use id::{EventId, EventIdError};
+pub use memory::{MemoryStore, collect_batch};
+pub use name::{
+    Category, CausationId, ConsumerName, ContentType, CorrelationId, EventType, MAX_NAME_BYTES, NameError,
+    StreamName, Tag,
+};
+pub use order::{Position, Version};
+pub use read::{Direction, EventBatch, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, ReadFrom, ReadRequest, Reader};
+pub use read_model::{
+    BoxError, FromValue, ReadModel, ReadModelError, ReadModelStore, ReadModelTx, Row, TransactionalStore,
+    TxWork, Value,
+};
+pub use recorded::RecordedEvent;
+pub use store::{BoxFuture, Durability, EventStore, VerifyProgress, VerifyReport, subscribe};
+pub use subscription::{Subscription, SubscriptionMessage};
+pub use system::{DeleteMode, SystemEvent};
+pub use time::{Clock, SystemClock, Timestamp, TimestampError};

@@ -1,0 +1,248 @@
+//! Where projections keep their data: a small contract that SQL databases meet.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{AppendError, AppendReceipt, AppendRequest, BoxFuture, Position};
+
+/// Any error that may move between threads.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A value in a row of a read model.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// No value.
+    Null,
+    /// A whole number.
+    Integer(i64),
+    /// A floating-point number.
+    Real(f64),
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+impl Value {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Integer(_) => "an integer",
+            Self::Real(_) => "a real number",
+            Self::Text(_) => "text",
+            Self::Blob(_) => "bytes",
+        }
+    }
+}
+
+macro_rules! value_from {
+    ($($type:ty => |$value:ident| $expr:expr;)*) => {$(
+        impl From<$type> for Value {
+            fn from($value: $type) -> Self { $expr }
+        }
+    )*};
+}
+
+value_from! {
+    i64 => |v| Value::Integer(v);
+    i32 => |v| Value::Integer(v.into());
+    u32 => |v| Value::Integer(v.into());
+    bool => |v| Value::Integer(v.into());
+    f64 => |v| Value::Real(v);
+    &str => |v| Value::Text(v.to_owned());
+    String => |v| Value::Text(v);
+    &String => |v| Value::Text(v.clone());
+    Vec<u8> => |v| Value::Blob(v);
+    Position => |v| Value::Integer(v.get() as i64);
+    crate::Version => |v| Value::Integer(v.get() as i64);
+    crate::Timestamp => |v| Value::Integer(v.as_micros());
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Into::into)
+    }
+}
+
+/// A type that a [`Value`] can be taken as.
+pub trait FromValue: Sized {
+    /// What is expected, for messages.
+    const EXPECTED: &'static str;
+    /// Takes the value as this type; `None` when it is of another.
+    fn from_value(value: &Value) -> Option<Self>;
+}
+
+macro_rules! from_value {
+    ($($type:ty, $expected:literal, $pattern:pat => $expr:expr;)*) => {$(
+        impl FromValue for $type {
+            const EXPECTED: &'static str = $expected;
+            fn from_value(value: &Value) -> Option<Self> {
+                match value { $pattern => $expr, _ => None }
+            }
+        }
+    )*};
+}
+
+from_value! {
+    i64, "an integer", Value::Integer(v) => Some(*v);
+    u64, "an integer not below zero", Value::Integer(v) => u64::try_from(*v).ok();
+    u32, "an integer from 0 to 4294967295", Value::Integer(v) => u32::try_from(*v).ok();
+    bool, "0 or 1", Value::Integer(v @ (0 | 1)) => Some(*v == 1);
+    f64, "a real number", Value::Real(v) => Some(*v);
+    String, "text", Value::Text(v) => Some(v.clone());
+    Vec<u8>, "bytes", Value::Blob(v) => Some(v.clone());
+    crate::Timestamp, "an integer (microseconds)", Value::Integer(v) => Some(crate::Timestamp::from_micros(*v));
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Null => Some(None),
+            other => T::from_value(other).map(Some),
+        }
+    }
+}
+
+/// A row that a query found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    columns: Arc<[String]>,
+    values: Vec<Value>,
+}
+
+impl Row {
+    /// A row of these columns and values, of which there are as many.
+    pub fn new(columns: Arc<[String]>, values: Vec<Value>) -> Self {
+        Self { columns, values }
+    }
+
+    /// The value in a column, as `T`.
+    ///
+    /// # Errors
+    /// [`ReadModelError::Column`] when there is no such column or its value is of another type.
+    pub fn get<T: FromValue>(&self, column: &str) -> Result<T, ReadModelError> {
+        let wrong = |found: String| ReadModelError::Column {
+            column: column.to_owned(),
+            expected: T::EXPECTED,
+            found,
+        };
+        let index = self.columns.iter().position(|name| name == column);
+        let value = index.and_then(|index| self.values.get(index));
+        let value = value.ok_or_else(|| wrong(format!("only the columns {}", self.columns.join(", "))))?;
+        T::from_value(value).ok_or_else(|| wrong(value.kind().to_owned()))
+    }
+}
+
+/// Why a read model cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadModelError {
+    /// A statement failed.
+    #[error("the statement {statement:?} failed: {source}")]
+    Statement {
+        /// The statement.
+        statement: String,
+        /// What the database said.
+        source: BoxError,
+    },
+    /// A column is not as expected.
+    #[error("column {column:?}: expected {expected}, found {found}")]
+    Column {
+        /// The column.
+        column: String,
+        /// What was expected.
+        expected: &'static str,
+        /// What was found.
+        found: String,
+    },
+    /// The database failed.
+    #[error("cannot {operation} the read model {name:?}: {source}")]
+    Database {
+        /// What was tried.
+        operation: &'static str,
+        /// The read model.
+        name: String,
+        /// What the database said.
+        source: BoxError,
+    },
+    /// The work that was to be done in the transaction failed; the transaction was rolled back.
+    #[error(transparent)]
+    Work(BoxError),
+}
+
+/// A transaction on a read model: reads and writes rows by portable SQL, with parameters `$1`, `$2`, ….
+pub trait ReadModelTx: Send {
+    /// Runs a statement and returns how many rows it changed.
+    fn execute<'a>(
+        &'a mut self,
+        sql: &'a str,
+        params: &'a [Value],
+    ) -> BoxFuture<'a, Result<u64, ReadModelError>>;
+
+    /// Runs a query and returns its rows.
+    fn query<'a>(
+        &'a mut self,
+        sql: &'a str,
+        params: &'a [Value],
+    ) -> BoxFuture<'a, Result<Vec<Row>, ReadModelError>>;
+
+    /// The driver's own transaction, for what portable SQL cannot say.
+    fn as_any(&mut self) -> &mut dyn Any;
+}
+
+/// Work to be done in a transaction.
+pub type TxWork =
+    Box<dyn for<'t> FnOnce(&'t mut dyn ReadModelTx) -> BoxFuture<'t, Result<(), BoxError>> + Send>;
+
+/// The data of one version of one projection, with the position up to which it has applied events.
+pub trait ReadModel: Send + Sync {
+    /// The position up to which events were applied; 0 for an empty read model.
+    fn checkpoint(&self) -> BoxFuture<'_, Result<Position, ReadModelError>>;
+
+    /// Does `work` and moves the checkpoint, in one transaction.
+    fn write(&self, checkpoint: Position, work: TxWork) -> BoxFuture<'_, Result<(), ReadModelError>>;
+
+    /// Begins to read: all queries of the returned transaction see the same state. It must not be used to write.
+    fn read(&self) -> BoxFuture<'_, Result<Box<dyn ReadModelTx>, ReadModelError>>;
+
+    /// A fresh and empty read model beside this one, to be built and then swapped in.
+    fn begin_rebuild(&self) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>>;
+
+    /// Puts the one that [`begin_rebuild`](Self::begin_rebuild) made in the place of this one, for good.
+    fn swap_in(&self, built: Arc<dyn ReadModel>) -> BoxFuture<'_, Result<(), ReadModelError>>;
+}
+
+/// Keeps read models.
+pub trait ReadModelStore: Send + Sync {
+    /// Opens the read model of a projection's version, empty when it is new.
+    fn open(&self, name: &str, version: u32) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>>;
+}
+
+/// A store of events in a SQL database: it can write read-model rows in the append's own transaction.
+pub trait TransactionalStore: Send + Sync {
+    /// Appends, then does `work` in the same transaction: both are kept or neither. A duplicate append does no work.
+    fn append_with(
+        &self,
+        request: AppendRequest,
+        work: TxWork,
+    ) -> BoxFuture<'_, Result<AppendReceipt, AppendError>>;
+
+    /// Runs a query beside the events.
+    fn query(&self, sql: String, params: Vec<Value>) -> BoxFuture<'_, Result<Vec<Row>, ReadModelError>>;
+}
+
+impl fmt::Debug for dyn ReadModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReadModel")
+    }
+}
+
+/// The parameters of a statement: `params![account, amount]`.
+#[macro_export]
+macro_rules! params {
+    ($($value:expr),* $(,)?) => {
+        &[$($crate::Value::from($value)),*]
+    };
+}
