@@ -135,6 +135,11 @@ impl RecordedEvent {
         &self.body
     }
 
+    /// The first part of the body: id, given times, correlation and causation. What follows it is the content.
+    pub fn head(&self) -> &[u8] {
+        self.body.get(..self.layout.content_start as usize).unwrap_or_default()
+    }
+
     /// The digest of what makes two events the same; see [`content_digest`](crate::content_digest).
     pub fn content_digest(&self) -> [u8; 32] {
         *blake3::hash(self.body.get(self.layout.content_start as usize..).unwrap_or_default()).as_bytes()

@@ -81,6 +81,11 @@ pub trait EventStore: Send + Sync + 'static {
     /// A line for people: what kind of store this is and where.
     fn description(&self) -> String;
 
+    /// What a person should know of how the store was found when it was opened, such as a tail that was set aside.
+    fn notices(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Tells other processes that find the store in use where it is served.
     fn announce(&self, _address: &str) -> Result<(), StoreError> {
         Ok(())

@@ -1,0 +1,68 @@
+//! One process at a time: a lock file that also tells who holds it and where the store is served.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use annals_core::StoreError;
+
+/// Holds the lock until it is dropped. The system releases it however the process ends.
+#[derive(Debug)]
+pub(crate) struct FolderLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl FolderLock {
+    pub(crate) fn acquire(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join("lock");
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = opened.map_err(|error| not_writable(folder, error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(in_use(folder, &mut file)),
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", path, error)),
+        }
+        let lock = Self { file, path };
+        lock.write("")?;
+        Ok(lock)
+    }
+
+    /// Notes where the store is served, for those who find it locked.
+    pub(crate) fn announce(&self, address: &str) -> Result<(), StoreError> {
+        self.write(address)
+    }
+
+    fn write(&self, address: &str) -> Result<(), StoreError> {
+        let text = format!("{}\n{address}\n", std::process::id());
+        let mut file = &self.file;
+        let written =
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
+        written.map_err(|error| StoreError::io("write", &self.path, error))
+    }
+}
+
+fn in_use(folder: &Path, file: &mut File) -> StoreError {
+    let mut text = String::new();
+    let _ = file.take(4096).read_to_string(&mut text);
+    let mut lines = text.lines();
+    StoreError::InUse {
+        path: folder.to_owned(),
+        process_id: lines.next().and_then(|line| line.parse().ok()),
+        address: lines.next().filter(|line| !line.is_empty()).map(str::to_owned),
+    }
+}
+
+/// Explains a folder in which nothing can be written.
+pub(crate) fn not_writable(folder: &Path, error: std::io::Error) -> StoreError {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) {
+        let reason = format!(
+            "{} cannot be written ({error}): give this user write permission, or copy the folder to a place that \
+             can be written and open that",
+            folder.display()
+        );
+        return StoreError::ReadOnly { reason };
+    }
+    StoreError::io("open the lock file in", folder, error)
+}

@@ -1,0 +1,185 @@
+//! Reads everything from the disk and checks it: checksums, the chain of hashes, that nothing is missing.
+
+use std::sync::Arc;
+
+use annals_core::{Position, StoreError, VerifyProgress, VerifyReport};
+
+use crate::format::{FRAME_HEADER_BYTES, Mark, SEGMENT_HEADER_BYTES, SegmentHeader, StoreId};
+use crate::recovery::{Places, SEGMENT_SUFFIX};
+use crate::scan::{Found, Scanner};
+use crate::storage::{OpenMode, Storage};
+
+#[derive(Default)]
+struct Counts {
+    segments: u64,
+    frames: u64,
+    records: u64,
+    bytes: u64,
+}
+
+pub(crate) struct Verification<'a> {
+    store: StoreId,
+    /// No event behind this position is looked at: it may be being written.
+    upto: Position,
+    progress: &'a VerifyProgress,
+    total: u64,
+    counts: Counts,
+    report: VerifyReport,
+    next: Position,
+    hash: [u8; 32],
+    /// Whether everything so far was readable.
+    unbroken: bool,
+}
+
+pub(crate) fn verify(
+    storage: &dyn Storage,
+    places: &Places,
+    store: StoreId,
+    upto: Position,
+    progress: &VerifyProgress,
+) -> Result<VerifyReport, StoreError> {
+    let folder = places.segments();
+    let names = storage.list(&folder).map_err(|error| StoreError::io("list", &folder, error))?;
+    let mut files = Vec::new();
+    for name in names.iter().filter(|name| name.ends_with(SEGMENT_SUFFIX)) {
+        let path = folder.join(name);
+        let file =
+            storage.open(&path, OpenMode::Read).map_err(|error| StoreError::io("open", &path, error))?;
+        files.push((name, path, file));
+    }
+    let total = files.iter().filter_map(|(_, _, file)| file.len().ok()).sum();
+    let mut verification = Verification {
+        store,
+        upto,
+        progress,
+        total,
+        counts: Counts::default(),
+        report: VerifyReport::default(),
+        next: Position::new(1),
+        hash: [0; 32],
+        unbroken: true,
+    };
+    for (name, path, file) in files {
+        let failed = |error| StoreError::io("read", &path, error);
+        let mut scanner = Scanner::new(Arc::clone(&file), store).map_err(failed)?;
+        let before = verification.counts.bytes;
+        verification.segment(name, &mut scanner).map_err(failed)?;
+        verification.counts.bytes = before + scanner.length();
+        (progress)(verification.counts.bytes, total);
+    }
+    Ok(verification.finish())
+}
+
+impl Verification<'_> {
+    fn problem(&mut self, problem: String) {
+        self.unbroken = false;
+        self.report.problems.push(problem);
+    }
+
+    fn segment(&mut self, name: &str, scanner: &mut Scanner) -> std::io::Result<()> {
+        self.counts.segments += 1;
+        let header = SegmentHeader::decode(&scanner.bytes(0, SEGMENT_HEADER_BYTES)?, self.store);
+        match header {
+            Ok(header)
+                if self.unbroken
+                    && (header.first_position, header.previous_hash) != (self.next, self.hash) =>
+            {
+                self.problem(format!(
+                    "{name}: begins at position {}, expected {}",
+                    header.first_position, self.next
+                ));
+            }
+            Ok(_) => {}
+            Err(_) if self.next > self.upto => return Ok(()),
+            Err(reason) => self.problem(format!("{name}: {reason}")),
+        }
+        let mut offset = SEGMENT_HEADER_BYTES as u64;
+        let begun = self.counts.bytes;
+        loop {
+            match scanner.frame_at(offset)? {
+                _ if self.next > self.upto => return Ok(()),
+                Found::Frame(frame, records) => {
+                    if frame.header.start.first_position > self.upto {
+                        return Ok(());
+                    }
+                    self.frame(name, offset, &frame, &records);
+                    offset += FRAME_HEADER_BYTES as u64 + u64::from(frame.header.length);
+                }
+                Found::End if scanner.end_of_content(offset)? == offset => return Ok(()),
+                found => {
+                    let reason = match found {
+                        Found::Bad(reason) => reason,
+                        _ => "zeros stand where a frame should be".to_owned(),
+                    };
+                    let later = scanner.next_header(offset + 1)?;
+                    let until = later
+                        .map_or_else(|| "the end of the file".to_owned(), |(at, _)| format!("byte {at}"));
+                    self.problem(format!(
+                        "{name}: bytes {offset} to {until} cannot be read (position {} on): {reason}",
+                        self.next
+                    ));
+                    match later {
+                        Some((at, header)) => {
+                            offset = at;
+                            self.next = header.start.first_position;
+                            self.hash = header.start.previous_hash;
+                        }
+                        None => return Ok(()),
+                    }
+                }
+            }
+            (self.progress)(begun + offset, self.total);
+        }
+    }
+
+    fn frame(&mut self, name: &str, offset: u64, frame: &crate::format::Frame, records: &bytes::Bytes) {
+        let start = &frame.header.start;
+        if start.first_position != self.next {
+            let (found, expected) = (start.first_position, self.next);
+            self.problem(format!(
+                "{name}: the frame at byte {offset} begins at position {found}, expected {expected}"
+            ));
+        }
+        if start.previous_hash != self.hash {
+            self.problem(format!("{name}: the frame at byte {offset} does not continue the chain of hashes"));
+        }
+        match frame.computed_hash(records) {
+            Ok(hash) if hash == frame.header.hash => {}
+            Ok(_) => self
+                .problem(format!("{name}: the hash of the frame at byte {offset} does not fit its events")),
+            Err(reason) => self.problem(format!("{name}: the frame at byte {offset}: {reason}")),
+        }
+        self.counts.frames += 1;
+        self.counts.records += u64::from(frame.header.record_count);
+        self.report.events += u64::from(frame.header.event_count);
+        self.hash = frame.header.hash;
+        self.next = Position::new(start.first_position.get() + u64::from(frame.header.event_count));
+        if self.unbroken {
+            self.report.readable_to = self.next.previous();
+        }
+    }
+
+    fn finish(mut self) -> VerifyReport {
+        if self.unbroken && self.next.previous() < self.upto {
+            let (found, expected) = (self.next.previous(), self.upto);
+            self.problem(format!("the log ends at position {found}, expected {expected}"));
+        }
+        let Counts { segments, frames, records, bytes } = self.counts;
+        let counted = [
+            ("segments", segments),
+            ("frames (checksum, hash, chain)", frames),
+            ("records (checksum)", records),
+            ("bytes", bytes),
+        ];
+        self.report.checked = counted.map(|(what, count)| (what.to_owned(), count)).to_vec();
+        let chain = annals_core::ChainHash { position: self.next.previous(), hash: self.hash };
+        self.report.chain = Some(chain.to_string());
+        self.report
+    }
+}
+
+/// What the mark says that the segments do not bear out.
+pub(crate) fn contradiction(mark: Option<Mark>, readable_to: Position) -> Option<String> {
+    let mark = mark.filter(|mark| mark.position > readable_to)?;
+    Some(format!("the durable mark names position {}, found only {readable_to}", mark.position))
+}
