@@ -10,6 +10,7 @@ pub enum SubscriptionMessage {
     /// The next matching events, in order.
     Events(Vec<RecordedEvent>),
     /// Every matching event up to this position has been handed over; from here on they come as they are stored.
+    /// Said again whenever the log has moved on without a matching event.
     CaughtUp(Position),
     /// More events were stored than one batch holds: history is being read again.
     FellBehind,
@@ -57,31 +58,25 @@ impl Subscription {
         {
             return Ok(self.hand_over(events));
         }
-        loop {
-            if self.state == State::Live {
-                self.store.wait_past(self.seen).await?;
-            }
-            let batch = self.store.read(ReadRequest::new(self.filter.clone()).after(self.seen)).await?;
-            let at_end = batch.next.is_none();
-            if at_end && batch.events.is_empty() {
-                self.seen = self.seen.max(batch.head);
-                if self.state == State::Behind {
-                    self.state = State::Live;
-                    return Ok(SubscriptionMessage::CaughtUp(self.seen));
-                }
-                continue;
-            }
-            if self.state == State::Live && !at_end {
-                self.state = State::Fell(batch.events);
-                return Ok(SubscriptionMessage::FellBehind);
-            }
-            let events = batch.events;
-            let message = self.hand_over(events);
-            if at_end && self.state == State::Live {
-                self.seen = self.seen.max(batch.head);
-            }
-            return Ok(message);
+        if self.state == State::Live {
+            self.store.wait_past(self.seen).await?;
         }
+        let batch = self.store.read(ReadRequest::new(self.filter.clone()).after(self.seen)).await?;
+        let at_end = batch.next.is_none();
+        if at_end && batch.events.is_empty() {
+            self.seen = self.seen.max(batch.head);
+            self.state = State::Live;
+            return Ok(SubscriptionMessage::CaughtUp(self.seen));
+        }
+        if self.state == State::Live && !at_end {
+            self.state = State::Fell(batch.events);
+            return Ok(SubscriptionMessage::FellBehind);
+        }
+        let message = self.hand_over(batch.events);
+        if at_end && self.state == State::Live {
+            self.seen = self.seen.max(batch.head);
+        }
+        Ok(message)
     }
 
     fn hand_over(&mut self, events: Vec<RecordedEvent>) -> SubscriptionMessage {

@@ -31,7 +31,7 @@ pub(crate) struct Scanner {
 
 impl Scanner {
     pub(crate) fn new(file: Arc<dyn StorageFile>, store: StoreId) -> std::io::Result<Self> {
-        let length = file.len()?;
+        let length = file.length()?;
         Ok(Self { file, store, length, window: Bytes::new(), window_start: 0 })
     }
 

@@ -42,7 +42,7 @@ pub trait StorageFile: Debug + Send + Sync {
     /// Cuts or extends the file.
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// The file's length.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
 }
 
 /// The machine's own disk.
@@ -116,7 +116,7 @@ impl StorageFile for DiskFile {
         self.0.set_len(length)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 }

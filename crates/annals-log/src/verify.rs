@@ -47,7 +47,7 @@ pub(crate) fn verify(
             storage.open(&path, OpenMode::Read).map_err(|error| StoreError::io("open", &path, error))?;
         files.push((name, path, file));
     }
-    let total = files.iter().filter_map(|(_, _, file)| file.len().ok()).sum();
+    let total = files.iter().filter_map(|(_, _, file)| file.length().ok()).sum();
     let mut verification = Verification {
         store,
         upto,

@@ -56,7 +56,7 @@ impl Writer {
             path: segment.file.path.clone(),
             file: Arc::clone(&segment.file.file),
             end: segment.end,
-            prewritten: segment.file.file.len().unwrap_or(segment.end),
+            prewritten: segment.file.file.length().unwrap_or(segment.end),
             step: FIRST_STEP_BYTES,
         });
         Self {

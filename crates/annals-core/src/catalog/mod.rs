@@ -45,7 +45,10 @@ impl Catalog {
     /// When the event at `position` was recorded.
     pub fn recorded_at(&self, position: Position) -> Timestamp {
         let index = self.times.partition_point(|(first, _)| *first <= position.get());
-        index.checked_sub(1).and_then(|index| self.times.get(index)).map_or_else(Timestamp::default, |(_, at)| *at)
+        index
+            .checked_sub(1)
+            .and_then(|index| self.times.get(index))
+            .map_or_else(Timestamp::default, |(_, at)| *at)
     }
 
     /// Adds the events of one append, which must follow those that are there.

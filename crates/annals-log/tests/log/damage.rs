@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use annals_core::{AppendRequest, EventStore, Position, StoreError};
+use annals_core::{AppendRequest, Position, StoreError};
 use annals_log::EventLog;
 
 use crate::{append, copy_of, event, open, read_all, without_marks};

@@ -80,8 +80,8 @@ impl StorageFile for FaultyFile {
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
     }
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
     }
 }
 

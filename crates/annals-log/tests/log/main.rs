@@ -1,4 +1,5 @@
 //! The tests of the embedded log.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod conformance;
 mod crash;
