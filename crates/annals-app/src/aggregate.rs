@@ -1,0 +1,63 @@
+//! The consistency boundary: state, commands, events, and the two pure functions between them.
+
+use annals_core::{Position, Timestamp, Version};
+use serde::Serialize;
+
+use crate::{Command, Event, Principal};
+
+/// A domain's word that a command cannot be done: what it says is for the customer, its code is for programs.
+pub trait DomainError: std::error::Error + Send + Sync + 'static {
+    /// A short code that stays the same when the text changes, such as `insufficient-funds`.
+    fn code(&self) -> &'static str;
+}
+
+/// An entity whose events decide what may happen next.
+///
+/// Both functions are pure: the same state, command and context give the same events, and the same events give the
+/// same state. That is why a command may be decided again when somebody else was faster.
+pub trait Aggregate: Default + Clone + Serialize + Send + Sync + 'static {
+    /// The category of its streams: entity `42` of category `account` lives in the stream `account-42`.
+    const CATEGORY: &'static str;
+    /// What it can be asked to do.
+    type Command: Command;
+    /// What can have happened to it.
+    type Event: Event;
+    /// Why it may refuse.
+    type Error: DomainError;
+
+    /// Decides which events a command gives rise to; none means that there is nothing to do.
+    ///
+    /// # Errors
+    /// The domain's reason for refusing the command.
+    fn handle(&self, command: &Self::Command, context: &Context) -> Result<Vec<Self::Event>, Self::Error>;
+
+    /// Takes an event that happened into the state.
+    fn apply(&mut self, event: &Self::Event);
+}
+
+/// What a decision may take into account besides state and command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    /// The id of the entity, the part of its stream's name behind the category.
+    pub id: String,
+    /// How many events the entity has so far.
+    pub version: Version,
+    /// When the command is taken to happen: as given with it, else when it was received.
+    pub occurred_at: Timestamp,
+    /// Who gives the command.
+    pub principal: Principal,
+}
+
+/// Which state of an entity is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum At {
+    /// The newest.
+    #[default]
+    Now,
+    /// After its event of this version.
+    Version(Version),
+    /// After the event at this position, or the last one before.
+    Position(Position),
+    /// As it was known at this moment: with every event recorded until then.
+    RecordedAt(Timestamp),
+}

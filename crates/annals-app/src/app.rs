@@ -1,0 +1,200 @@
+//! What an application is made of, and starting it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use annals_core::{Category, EventStore, NameError, ReadModelStore};
+use tower::{Layer, Service};
+
+use crate::handler::{AggregateHandler, CommandHandler};
+use crate::mediator::{Action, CommandService, Mediator, Permission};
+use crate::projection::AnyProjection;
+use crate::projector::Projector;
+use crate::query::{FnHandler, QueryHandler};
+use crate::{
+    Aggregate, CommandOutcome, CommandRequest, Error, Principal, Projection, ProjectionError, Query,
+    QueryContext, QueryError, Rejection, RunningApp,
+};
+
+type MakeHandler = Box<dyn Fn(Arc<dyn EventStore>, Category) -> Arc<dyn CommandHandler> + Send + Sync>;
+type Wrap = Box<dyn FnOnce(CommandService) -> CommandService + Send>;
+
+/// What an application is made of: its aggregates, projections and queries.
+///
+/// ```
+/// # use annals_app::*;
+/// # use annals_core::*;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Event, Serialize, Deserialize)] #[annals(crate = annals_app)] enum Ticked { Ticked }
+/// # #[derive(Command, Serialize, Deserialize)] #[annals(crate = annals_app)] enum Tick { Tick }
+/// # #[derive(Debug, thiserror::Error, DomainError)] #[annals(crate = annals_app)] enum Never {}
+/// # #[derive(Default, Clone, Serialize)] struct Clock { ticks: u64 }
+/// # impl Aggregate for Clock {
+/// #     const CATEGORY: &'static str = "clock";
+/// #     type Command = Tick; type Event = Ticked; type Error = Never;
+/// #     fn handle(&self, _: &Tick, _: &Context) -> Result<Vec<Ticked>, Never> { Ok(vec![Ticked::Ticked]) }
+/// #     fn apply(&mut self, _: &Ticked) { self.ticks += 1; }
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let app = App::new("clocks").aggregate::<Clock>();
+/// let events = std::sync::Arc::new(MemoryStore::default());
+/// let models = std::sync::Arc::new(annals_sqlite::SqliteReadModels::temporary()?);
+/// let app = app.start(events, models).await?;
+/// let done = app.execute::<Clock>("kitchen", Tick::Tick).await?;
+/// assert_eq!(done.state.ticks, 1);
+/// # Ok::<(), BoxError>(()) })?;
+/// # Ok::<(), annals_core::BoxError>(())
+/// ```
+pub struct App {
+    name: String,
+    handlers: Vec<(&'static str, MakeHandler)>,
+    projections: Vec<Arc<dyn AnyProjection>>,
+    queries: Vec<Arc<dyn QueryHandler>>,
+    permission: Arc<Permission>,
+    layers: Vec<Wrap>,
+}
+
+/// Why an application cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A category breaks a rule of names.
+    #[error("the category of an aggregate: {0}")]
+    Category(#[from] NameError),
+    /// Two things have one name.
+    #[error("two {kind} are named {name:?}: give each a name of its own")]
+    DuplicateName {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A query names a projection that the application does not have.
+    #[error(
+        "the query {query:?} is answered from the projection {projection:?}, which the application does not have"
+    )]
+    MissingProjection {
+        /// The query.
+        query: &'static str,
+        /// The projection.
+        projection: &'static str,
+    },
+    /// A projection cannot be opened.
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+}
+
+impl App {
+    /// An application without content.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            handlers: Vec::new(),
+            projections: Vec::new(),
+            queries: Vec::new(),
+            permission: Arc::new(|_, _| Ok(())),
+            layers: Vec::new(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Adds a type of aggregate, and with it its commands.
+    #[must_use]
+    pub fn aggregate<A: Aggregate>(mut self) -> Self {
+        let make: MakeHandler =
+            Box::new(|store, category| Arc::new(AggregateHandler::<A>::new(store, category)));
+        self.handlers.push((A::CATEGORY, make));
+        self
+    }
+
+    /// Adds a projection, which keeps a read model.
+    #[must_use]
+    pub fn projection<P: Projection>(mut self, projection: P) -> Self {
+        self.projections.push(Arc::new(projection));
+        self
+    }
+
+    /// Adds the handler of a query: an `async fn` from the question and its context to the answer.
+    #[must_use]
+    pub fn query<Q, F, Fut>(mut self, handler: F) -> Self
+    where
+        Q: Query,
+        F: Fn(Q, QueryContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Q::Output, QueryError>> + Send + 'static,
+    {
+        self.queries.push(Arc::new(FnHandler::<Q, F>::new(handler)));
+        self
+    }
+
+    /// Sets who may do what; without it, everybody may do everything. The error is the reason why not.
+    #[must_use]
+    pub fn permission<F>(mut self, permission: F) -> Self
+    where
+        F: Fn(&Principal, &Action<'_>) -> Result<(), String> + Send + Sync + 'static,
+    {
+        self.permission = Arc::new(permission);
+        self
+    }
+
+    /// Puts `tower` middleware around the handling of every command; the last one added is the outermost.
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<CommandService> + Send + 'static,
+        L::Service: Service<CommandRequest, Response = CommandOutcome, Error = Error<Rejection>>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        <L::Service as Service<CommandRequest>>::Future: Send + 'static,
+    {
+        self.layers.push(Box::new(move |inner| CommandService::new(layer.layer(inner))));
+        self
+    }
+
+    /// Starts it on a store of events and one of read models; projections begin to catch up at once.
+    ///
+    /// # Errors
+    /// [`StartError`] when names clash or a read model cannot be opened.
+    pub async fn start(
+        self,
+        store: Arc<dyn EventStore>,
+        models: Arc<dyn ReadModelStore>,
+    ) -> Result<RunningApp, StartError> {
+        let mut handlers: BTreeMap<&'static str, Arc<dyn CommandHandler>> = BTreeMap::new();
+        for (name, make) in self.handlers {
+            let handler = make(Arc::clone(&store), Category::new(name)?);
+            if handlers.insert(name, handler).is_some() {
+                return Err(StartError::DuplicateName { kind: "aggregates", name: name.to_owned() });
+            }
+        }
+        let mut projectors = BTreeMap::new();
+        for projection in self.projections {
+            let name = projection.name();
+            let projector = Projector::open(Arc::clone(&store), &*models, projection).await?;
+            if projectors.insert(name, Arc::new(projector)).is_some() {
+                return Err(StartError::DuplicateName { kind: "projections", name: name.to_owned() });
+            }
+        }
+        let mut queries: BTreeMap<&'static str, Arc<dyn QueryHandler>> = BTreeMap::new();
+        for query in self.queries {
+            let (name, projection) = (query.name(), query.source());
+            if !projectors.contains_key(projection) {
+                return Err(StartError::MissingProjection { query: name, projection });
+            }
+            if queries.insert(name, query).is_some() {
+                return Err(StartError::DuplicateName { kind: "queries", name: name.to_owned() });
+            }
+        }
+        let handlers = Arc::new(handlers);
+        let innermost = Mediator::new(Arc::clone(&handlers), Arc::clone(&self.permission));
+        let commands =
+            self.layers.into_iter().fold(CommandService::new(innermost), |inner, wrap| wrap(inner));
+        Ok(RunningApp::new(self.name, store, handlers, projectors, queries, self.permission, commands))
+    }
+}

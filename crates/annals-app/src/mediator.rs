@@ -1,0 +1,99 @@
+//! Dispatches commands to the aggregate that owns them, through permission check and middleware.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use annals_core::BoxFuture;
+use tower::Service;
+use tower::util::BoxCloneSyncService;
+
+use crate::handler::CommandHandler;
+use crate::{CommandOutcome, CommandRequest, Error, Principal, Rejection, Unknown};
+
+/// What middleware wraps: a `tower` service from command to outcome.
+pub type CommandService = BoxCloneSyncService<CommandRequest, CommandOutcome, Error<Rejection>>;
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// Give a command.
+    Command {
+        /// The category of the aggregate.
+        category: &'a str,
+        /// The entity.
+        id: &'a str,
+        /// The command.
+        name: &'a str,
+    },
+    /// Ask a question.
+    Query {
+        /// The question.
+        name: &'a str,
+    },
+}
+
+impl std::fmt::Display for Action<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Command { category, id, name } => write!(f, "{name} on {category} {id:?}"),
+            Self::Query { name } => write!(f, "ask {name}"),
+        }
+    }
+}
+
+/// Decides whether somebody may do something; the error is the reason why not.
+pub type Permission = dyn Fn(&Principal, &Action<'_>) -> Result<(), String> + Send + Sync;
+
+/// The innermost service: permission, then the aggregate's handler.
+#[derive(Clone)]
+pub(crate) struct Mediator {
+    handlers: Arc<BTreeMap<&'static str, Arc<dyn CommandHandler>>>,
+    permission: Arc<Permission>,
+}
+
+impl Mediator {
+    pub(crate) fn new(
+        handlers: Arc<BTreeMap<&'static str, Arc<dyn CommandHandler>>>,
+        permission: Arc<Permission>,
+    ) -> Self {
+        Self { handlers, permission }
+    }
+}
+
+/// The handler of a category, or the names of those that there are.
+pub(crate) fn handler_of<'a, E>(
+    handlers: &'a BTreeMap<&'static str, Arc<dyn CommandHandler>>,
+    category: &str,
+) -> Result<&'a Arc<dyn CommandHandler>, Error<E>> {
+    handlers.get(category).ok_or_else(|| {
+        let known = handlers.keys().map(|name| (*name).to_owned()).collect();
+        Error::Unknown(Unknown { kind: "category", name: category.to_owned(), known })
+    })
+}
+
+impl Service<CommandRequest> for Mediator {
+    type Response = CommandOutcome;
+    type Error = Error<Rejection>;
+    type Future = BoxFuture<'static, Result<CommandOutcome, Error<Rejection>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: CommandRequest) -> Self::Future {
+        let handlers = Arc::clone(&self.handlers);
+        let permission = Arc::clone(&self.permission);
+        Box::pin(async move {
+            let handler = handler_of(&handlers, &request.category)?;
+            let principal = &request.options.principal;
+            let action =
+                Action::Command { category: &request.category, id: &request.id, name: &request.name };
+            if let Err(reason) = permission(principal, &action) {
+                let (principal, action) = (principal.name.clone(), action.to_string());
+                return Err(Error::Denied { principal, action, reason });
+            }
+            handler.handle(request).await
+        })
+    }
+}

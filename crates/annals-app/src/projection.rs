@@ -1,0 +1,82 @@
+//! The code that keeps a read model.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use annals_core::{BoxError, BoxFuture, Filter, ReadModelTx, RecordedEvent};
+
+/// Keeps a read model from events.
+///
+/// Its rows and the position up to which they were made from events are committed in one transaction, so an event is
+/// applied once however often the process ends in between.
+pub trait Projection: Send + Sync + 'static {
+    /// Its name, by which the read model is stored and asked for.
+    const NAME: &'static str;
+    /// Its version: a higher one is built anew from all events.
+    const VERSION: u32;
+
+    /// The events that it needs.
+    fn filter(&self) -> Filter;
+
+    /// Makes its tables, if they are not there: `CREATE TABLE IF NOT EXISTS …`.
+    fn prepare(&self, tx: &mut dyn ReadModelTx) -> impl Future<Output = Result<(), BoxError>> + Send;
+
+    /// Takes the next events into its tables. It is given many at once while it catches up.
+    fn apply(
+        &self,
+        tx: &mut dyn ReadModelTx,
+        events: &[RecordedEvent],
+    ) -> impl Future<Output = Result<(), BoxError>> + Send;
+}
+
+/// A projection, its type forgotten.
+pub(crate) trait AnyProjection: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn version(&self) -> u32;
+    fn filter(&self) -> Filter;
+    fn prepare<'a>(&'a self, tx: &'a mut dyn ReadModelTx) -> BoxFuture<'a, Result<(), BoxError>>;
+    fn apply<'a>(
+        &'a self,
+        tx: &'a mut dyn ReadModelTx,
+        events: &'a [RecordedEvent],
+    ) -> BoxFuture<'a, Result<(), BoxError>>;
+}
+
+impl<P: Projection> AnyProjection for P {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn version(&self) -> u32 {
+        P::VERSION
+    }
+
+    fn filter(&self) -> Filter {
+        Projection::filter(self)
+    }
+
+    fn prepare<'a>(&'a self, tx: &'a mut dyn ReadModelTx) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(Projection::prepare(self, tx))
+    }
+
+    fn apply<'a>(
+        &'a self,
+        tx: &'a mut dyn ReadModelTx,
+        events: &'a [RecordedEvent],
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(Projection::apply(self, tx, events))
+    }
+}
+
+/// The work of making tables, for a read model's transaction.
+pub(crate) fn prepare_work(projection: Arc<dyn AnyProjection>) -> annals_core::TxWork {
+    Box::new(move |tx| Box::pin(async move { projection.prepare(tx).await }))
+}
+
+/// The work of taking events in, for a read model's transaction.
+pub(crate) fn apply_work(
+    projection: Arc<dyn AnyProjection>,
+    events: Vec<RecordedEvent>,
+) -> annals_core::TxWork {
+    Box::new(move |tx| Box::pin(async move { projection.apply(tx, &events).await }))
+}

@@ -1,0 +1,296 @@
+//! An application that runs: commands, questions, states, projections.
+
+use std::collections::BTreeMap;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use annals_core::{EventStore, Position, StoreError, Version};
+use tokio::task::JoinHandle;
+use tower::ServiceExt;
+
+use crate::handler::CommandHandler;
+use crate::mediator::{Action, CommandService, Permission, handler_of};
+use crate::projector::Projector;
+use crate::query::{QueryHandler, QueryInput, QueryOutput};
+use crate::{
+    Aggregate, Answer, At, CommandOptions, CommandOutcome, CommandRequest, Error, Executed, Principal,
+    ProjectionError, ProjectionStatus, Query, QueryContext, QueryError, RebuildProgress, Rejection,
+    StateView, Unknown,
+};
+
+/// How long a question waits for its read model when it asks for a position.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An application that runs on a store. Cloning it shares it.
+#[derive(Clone)]
+pub struct RunningApp {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: String,
+    store: Arc<dyn EventStore>,
+    handlers: Arc<BTreeMap<&'static str, Arc<dyn CommandHandler>>>,
+    projectors: BTreeMap<&'static str, Arc<Projector>>,
+    queries: BTreeMap<&'static str, Arc<dyn QueryHandler>>,
+    permission: Arc<Permission>,
+    commands: CommandService,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner).iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl RunningApp {
+    pub(crate) fn new(
+        name: String,
+        store: Arc<dyn EventStore>,
+        handlers: Arc<BTreeMap<&'static str, Arc<dyn CommandHandler>>>,
+        projectors: BTreeMap<&'static str, Arc<Projector>>,
+        queries: BTreeMap<&'static str, Arc<dyn QueryHandler>>,
+        permission: Arc<Permission>,
+        commands: CommandService,
+    ) -> Self {
+        let tasks = projectors.values().map(|projector| tokio::spawn(Arc::clone(projector).run())).collect();
+        let tasks = Mutex::new(tasks);
+        Self {
+            shared: Arc::new(Shared {
+                name,
+                store,
+                handlers,
+                projectors,
+                queries,
+                permission,
+                commands,
+                tasks,
+            }),
+        }
+    }
+
+    /// The name of the application.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The store of its events.
+    pub fn store(&self) -> &Arc<dyn EventStore> {
+        &self.shared.store
+    }
+
+    /// Gives a command to an entity. A conflict with somebody who was faster is retried.
+    ///
+    /// # Errors
+    /// [`Error::Domain`] when the domain refuses, and the other kinds of [`Error`].
+    pub async fn execute<A: Aggregate>(
+        &self,
+        id: &str,
+        command: A::Command,
+    ) -> Result<Executed<A>, Error<A::Error>> {
+        self.execute_with::<A>(id, command, CommandOptions::default()).await
+    }
+
+    /// Gives a command to an entity, with a command id, an expected version, a time or a principal.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn execute_with<A: Aggregate>(
+        &self,
+        id: &str,
+        command: A::Command,
+        options: CommandOptions,
+    ) -> Result<Executed<A>, Error<A::Error>> {
+        let outcome = self.dispatch(CommandRequest::typed::<A>(id, command, options)).await;
+        let unexpected = || Error::malformed("the outcome", "middleware answered for another aggregate");
+        match outcome {
+            Ok(outcome) => {
+                outcome.typed.downcast::<Executed<A>>().map(|done| *done).map_err(|_| unexpected())
+            }
+            Err(error) => Err(error.try_map_domain(|rejection| {
+                rejection.source.downcast::<A::Error>().map(|error| *error).map_err(|_| unexpected())
+            })),
+        }
+    }
+
+    /// Gives a command that came from another process.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute), and [`Error::Unknown`] when there is no such category or command.
+    pub async fn dispatch(&self, request: CommandRequest) -> Result<CommandOutcome, Error<Rejection>> {
+        self.shared.commands.clone().oneshot(request).await
+    }
+
+    /// The state of an entity, now or then.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when there is no such category, [`Error::NotFound`] when the entity had no events then, and
+    /// what keeps the state from being read.
+    pub async fn state(&self, category: &str, id: &str, at: At) -> Result<StateView, Error<Rejection>> {
+        let view = handler_of(&self.shared.handlers, category)?.state(id, at).await?;
+        let events = view.version;
+        let what = match at {
+            At::Version(version) if events < version => {
+                format!("version {version} of {category} {id:?}: it has {events} events")
+            }
+            At::Now if events == Version::ZERO => format!("{category} {id:?}"),
+            _ if events == Version::ZERO => format!("{category} {id:?} at that point"),
+            _ => return Ok(view),
+        };
+        Err(Error::NotFound { what })
+    }
+
+    /// Asks a question; await the result, or say `at_least` first.
+    ///
+    /// ```no_run
+    /// # async fn example<Q: annals_app::Query>(app: &annals_app::RunningApp, question: Q, done: annals_core::Position)
+    /// # -> Result<(), annals_app::QueryError> {
+    /// let answer = app.ask(question).at_least(done).await?; // sees one's own write
+    /// # Ok(()) }
+    /// ```
+    pub fn ask<Q: Query>(&self, query: Q) -> Ask<Q> {
+        Ask { app: self.clone(), query, at_least: Position::ZERO, principal: Principal::anonymous() }
+    }
+
+    /// Answers a question that came from another process, as `name=value` pairs in percent-encoding.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn answer(
+        &self,
+        name: &str,
+        form: String,
+        at_least: Position,
+        principal: &Principal,
+    ) -> Result<Answer, QueryError> {
+        let (output, position) = self.answer_any(name, QueryInput::Form(form), at_least, principal).await?;
+        match output {
+            QueryOutput::Json(json) => Ok(Answer { json, position }),
+            QueryOutput::Typed(_) => Err(self.unknown_query(name)),
+        }
+    }
+
+    fn unknown_query(&self, name: &str) -> QueryError {
+        let known = self.shared.queries.keys().map(|name| (*name).to_owned()).collect();
+        QueryError::Unknown(Unknown { kind: "query", name: name.to_owned(), known })
+    }
+
+    async fn answer_any(
+        &self,
+        name: &str,
+        input: QueryInput,
+        at_least: Position,
+        principal: &Principal,
+    ) -> Result<(QueryOutput, Position), QueryError> {
+        let handler = self.shared.queries.get(name).ok_or_else(|| self.unknown_query(name))?;
+        let action = Action::Query { name };
+        if let Err(reason) = (self.shared.permission)(principal, &action) {
+            let (principal, action) = (principal.name.clone(), action.to_string());
+            return Err(QueryError::Denied { principal, action, reason });
+        }
+        let projector = self.projector(handler.source())?;
+        projector.wait_for(at_least, PATIENCE).await?;
+        let (tx, position) = projector.read().await?;
+        Ok((handler.answer(input, QueryContext { tx, position }).await?, position))
+    }
+
+    fn projector(&self, name: &str) -> Result<&Arc<Projector>, QueryError> {
+        self.shared.projectors.get(name).ok_or_else(|| {
+            let known = self.shared.projectors.keys().map(|name| (*name).to_owned()).collect();
+            QueryError::Unknown(Unknown { kind: "projection", name: name.to_owned(), known })
+        })
+    }
+
+    /// Where each projection stands.
+    ///
+    /// # Errors
+    /// What the store reports.
+    pub async fn projections(&self) -> Result<Vec<ProjectionStatus>, StoreError> {
+        let mut all = Vec::new();
+        for projector in self.shared.projectors.values() {
+            all.push(projector.status().await?);
+        }
+        Ok(all)
+    }
+
+    /// Waits until every projection has taken in what the store holds now.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Stopped`] when one has stopped, [`ProjectionError::Behind`] after `patience`.
+    pub async fn catch_up(&self, patience: Duration) -> Result<(), ProjectionError> {
+        let head = self.shared.store.head().await?;
+        for projector in self.shared.projectors.values() {
+            projector.wait_for(head, patience).await?;
+        }
+        Ok(())
+    }
+
+    /// Builds a read model anew from all events, beside the one that answers meanwhile, and swaps it in.
+    ///
+    /// # Errors
+    /// [`QueryError::Unknown`] when there is no such projection; what makes it stop, in which case the old one stays.
+    pub async fn rebuild(
+        &self,
+        projection: &str,
+        report: &(dyn Fn(RebuildProgress) + Send + Sync),
+    ) -> Result<(), QueryError> {
+        Ok(self.projector(projection)?.rebuild(report).await?)
+    }
+
+    /// The categories, each with the commands and the events it has.
+    pub fn catalogue(&self) -> Vec<(&'static str, &'static [&'static str], &'static [&'static str])> {
+        let handlers = self.shared.handlers.iter();
+        handlers.map(|(name, handler)| (*name, handler.command_names(), handler.event_names())).collect()
+    }
+
+    /// The names of the queries.
+    pub fn query_names(&self) -> Vec<&'static str> {
+        self.shared.queries.keys().copied().collect()
+    }
+}
+
+/// A question about to be asked; awaiting it asks.
+#[must_use = "a question is asked when it is awaited"]
+pub struct Ask<Q> {
+    app: RunningApp,
+    query: Q,
+    at_least: Position,
+    principal: Principal,
+}
+
+impl<Q: Query> Ask<Q> {
+    /// Waits until the read model has every event up to here: to read one's own write.
+    pub fn at_least(mut self, position: Position) -> Self {
+        self.at_least = position;
+        self
+    }
+
+    /// Asks in somebody's name.
+    pub fn as_principal(mut self, principal: Principal) -> Self {
+        self.principal = principal;
+        self
+    }
+}
+
+impl<Q: Query> IntoFuture for Ask<Q> {
+    type Output = Result<Q::Output, QueryError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let input = QueryInput::Typed(Box::new(self.query));
+            let (output, _) = self.app.answer_any(Q::NAME, input, self.at_least, &self.principal).await?;
+            let other = || QueryError::Malformed {
+                query: Q::NAME,
+                reason: "another type is registered under its name".to_owned(),
+            };
+            match output {
+                QueryOutput::Typed(answer) => answer.downcast().map(|answer| *answer).map_err(|_| other()),
+                QueryOutput::Json(_) => Err(other()),
+            }
+        })
+    }
+}

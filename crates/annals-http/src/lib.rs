@@ -1,0 +1,11 @@
+//! An Annals application as a web service: commands, queries, states and events over HTTP, errors as
+//! `application/problem+json`.
+
+mod guard;
+mod problem;
+mod routes;
+mod server;
+
+pub use guard::Tokens;
+pub use problem::Problem;
+pub use server::{ServeError, ServeOptions, Server};

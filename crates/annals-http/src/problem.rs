@@ -1,0 +1,151 @@
+//! Errors as [problem details (RFC 9457)](https://www.rfc-editor.org/rfc/rfc9457), `application/problem+json`.
+
+use annals_app::{Error, ProjectionError, QueryError, Rejection, Unknown};
+use annals_core::StoreError;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+/// An error as a client sees it.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: String,
+    detail: String,
+    more: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem with a code for programs and a text for people.
+    pub(crate) fn new(status: StatusCode, code: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { status, code: code.into(), detail: detail.into(), more: Map::new() }
+    }
+
+    pub(crate) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    }
+
+    fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        if self.status.is_server_error() {
+            tracing::error!(status = self.status.as_u16(), code = self.code, "{}", self.detail);
+        }
+        let mut body = json!({
+            "type": format!("urn:annals:problem:{}", self.code),
+            "title": self.status.canonical_reason().unwrap_or_default(),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+        });
+        if let Value::Object(members) = &mut body {
+            members.extend(self.more);
+        }
+        let mut response = (self.status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<Unknown> for Problem {
+    fn from(unknown: Unknown) -> Self {
+        let detail = unknown.to_string();
+        Self::new(StatusCode::NOT_FOUND, format!("unknown-{}", unknown.kind), detail)
+            .with("known", unknown.known)
+    }
+}
+
+impl From<Error<Rejection>> for Problem {
+    fn from(error: Error<Rejection>) -> Self {
+        let detail = error.to_string();
+        match error {
+            Error::Domain(rejection) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, rejection.code, detail),
+            Error::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", detail),
+            Error::VersionMismatch { expected, actual, .. } => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "version-mismatch", detail)
+                    .with("expected", expected.get())
+                    .with("actual", actual.get())
+            }
+            Error::CommandIdReused { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
+            }
+            Error::Unknown(unknown) => unknown.into(),
+            Error::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            Error::Denied { .. } => Self::new(StatusCode::FORBIDDEN, "denied", detail),
+            Error::Malformed { .. } => Self::malformed(detail),
+            Error::Store(error) => error.into(),
+            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let detail = error.to_string();
+        let code = match error {
+            StoreError::Invalid(_) => return Self::malformed(detail),
+            StoreError::DiskFull { .. } => "disk-full",
+            StoreError::ReadOnly { .. } => "read-only",
+            StoreError::OutcomeUnknown { .. } => "outcome-unknown",
+            StoreError::Closed => "closed",
+            StoreError::Damaged(_) => "damaged",
+            _ => return Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store-failed", detail),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        let detail = error.to_string();
+        match error {
+            QueryError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            QueryError::Malformed { .. } => Self::malformed(detail),
+            QueryError::Unknown(unknown) => unknown.into(),
+            QueryError::Denied { .. } => Self::new(StatusCode::FORBIDDEN, "denied", detail),
+            QueryError::Projection(ProjectionError::Store(error)) => error.into(),
+            QueryError::Projection(ProjectionError::Behind { position, at_least, .. }) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "read-model-behind", detail)
+                    .with("position", position.get())
+                    .with("at_least", at_least.get())
+            }
+            QueryError::Projection(ProjectionError::Stopped { position, .. }) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "projection-stopped", detail)
+                    .with("position", position.get())
+            }
+            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail),
+        }
+    }
+}
+
+macro_rules! from_rejection {
+    ($($rejection:path),* $(,)?) => {$(
+        impl From<$rejection> for Problem {
+            fn from(rejection: $rejection) -> Self {
+                let code = match rejection.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => "too-large",
+                    _ => "malformed",
+                };
+                Self::new(rejection.status(), code, rejection.body_text().to_lowercase())
+            }
+        }
+    )*};
+}
+
+from_rejection! {
+    axum::extract::rejection::PathRejection,
+    axum::extract::rejection::QueryRejection,
+    axum::extract::rejection::BytesRejection,
+}

@@ -1,0 +1,74 @@
+//! The routes of the service.
+
+mod commands;
+mod events;
+mod health;
+mod projections;
+mod queries;
+mod state;
+
+use annals_app::RunningApp;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use tokio::sync::watch;
+
+use crate::Problem;
+use crate::guard::{self, Guard};
+
+/// The largest body of a request, in bytes.
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// The position of a write, or up to which an answer counts.
+const ANNALS_POSITION: HeaderName = HeaderName::from_static("annals-position");
+/// The position that an answer must count up to.
+const ANNALS_AT_LEAST: HeaderName = HeaderName::from_static("annals-at-least");
+
+/// What the routes share.
+#[derive(Clone)]
+pub(crate) struct Service {
+    app: RunningApp,
+    /// Becomes true when live streams are to end.
+    stopped: watch::Receiver<bool>,
+}
+
+pub(crate) fn router(app: RunningApp, guard: Guard, stopped: watch::Receiver<bool>) -> Router {
+    Router::new()
+        .route("/", get(health::index))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/commands/{category}/{id}/{command}", post(commands::execute))
+        .route("/queries/{query}", get(queries::ask))
+        .route("/state/{category}/{id}", get(state::show))
+        .route("/streams", get(events::list_streams))
+        .route("/streams/{stream}", get(events::read_stream))
+        .route("/events", get(events::read_events))
+        .route("/projections", get(projections::list))
+        .route("/projections/{projection}/rebuild", post(projections::rebuild))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(guard, guard::check))
+        .with_state(Service { app, stopped })
+}
+
+async fn no_such_route(uri: Uri) -> Problem {
+    let detail = format!("there is nothing at {}; GET / lists what there is", uri.path());
+    Problem::new(StatusCode::NOT_FOUND, "unknown-route", detail)
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("{method} is not possible at {}; GET / lists what is", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "unknown-method", detail)
+}
+
+/// A number as a header's value.
+fn number(number: u64) -> HeaderValue {
+    HeaderValue::from(number)
+}
+
+/// A strong entity tag: the text in double quotes. The texts used here are digits.
+fn entity_tag(text: impl std::fmt::Display) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{text}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
