@@ -18,7 +18,7 @@ use crate::{
 };
 
 type MakeHandler = Box<dyn Fn(Arc<dyn EventStore>, Category) -> Arc<dyn CommandHandler> + Send + Sync>;
-type Wrap = Box<dyn FnOnce(CommandService) -> CommandService + Send>;
+type Wrap = Box<dyn FnOnce(CommandService) -> CommandService + Send + Sync>;
 
 /// What an application is made of: its aggregates, projections and queries.
 ///
@@ -145,7 +145,7 @@ impl App {
     #[must_use]
     pub fn layer<L>(mut self, layer: L) -> Self
     where
-        L: Layer<CommandService> + Send + 'static,
+        L: Layer<CommandService> + Send + Sync + 'static,
         L::Service: Service<CommandRequest, Response = CommandOutcome, Error = Error<Rejection>>
             + Clone
             + Send

@@ -7,11 +7,13 @@ pub mod catalog;
 mod cloud_event;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod driver;
 mod error;
 mod event;
 mod filter;
 mod head;
 mod id;
+mod import;
 mod memory;
 mod name;
 mod order;
@@ -29,11 +31,13 @@ pub use append::{
 };
 pub use body::{MalformedBody, Tags, content_digest, encode_body};
 pub use cloud_event::{CloudEventError, cloud_event, parse_cloud_event};
+pub use driver::{OpenedStore, StoreDriver, StoreDrivers};
 pub use error::{AppendError, Damage, InvalidRequest, StoreError};
 pub use event::{MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_TAGS, NewEvent};
 pub use filter::{Filter, FilterItem, MAX_FILTER_ITEMS};
 pub use head::Head;
 pub use id::{EventId, EventIdError};
+pub use import::{Imported, append_missing};
 pub use memory::{MemoryStore, collect_batch};
 pub use name::{
     Category, CausationId, ConsumerName, ContentType, CorrelationId, EventType, MAX_NAME_BYTES, NameError,

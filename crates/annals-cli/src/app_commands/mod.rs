@@ -1,0 +1,60 @@
+//! The commands that every application has.
+
+mod execute;
+mod projections;
+mod query;
+mod serve;
+mod state;
+
+use clap::{Args, Subcommand};
+
+pub use serve::Listening;
+
+use crate::selection::{self, Selection, Span};
+use crate::{Failure, Session, verification};
+
+/// The commands that every application has.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AppCommands {
+    /// Serve the application over HTTP, until Ctrl-C
+    Serve(serve::Serve),
+    /// Give a command to an entity
+    Execute(execute::Execute),
+    /// Ask a question
+    Query(query::Query),
+    /// Show the state of an entity, now or then
+    State(state::State),
+    /// Show the events, oldest first
+    Events(Events),
+    /// Show where each projection stands
+    Projections(projections::Projections),
+    /// Build a read model anew from all events; the old one answers meanwhile
+    Rebuild(projections::Rebuild),
+    /// Read everything that is stored and check it
+    Verify,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    span: Span,
+}
+
+impl AppCommands {
+    pub(crate) async fn run(self, session: Session) -> Result<(), Failure> {
+        match self {
+            Self::Serve(serve) => serve.run(session).await,
+            Self::Execute(execute) => execute.run(session).await,
+            Self::Query(query) => query.run(session).await,
+            Self::State(state) => state.run(session).await,
+            Self::Events(Events { selection, span }) => {
+                selection::show(&session, span.request(selection.filter())).await
+            }
+            Self::Projections(projections) => projections.run(session).await,
+            Self::Rebuild(rebuild) => rebuild.run(session).await,
+            Self::Verify => verification::verify(&session).await,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `query`: a question, answered here or by a running service.
+
+use std::time::Duration;
+
+use annals_app::Principal;
+use annals_core::Position;
+use clap::Args;
+
+use crate::remote::{Remote, RemoteRequest, path};
+use crate::{Failure, Session};
+
+/// How long a read model may take to catch up before the question is given up.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// A question.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  query Balances\n  query BalanceOf account=42\n  query BalanceOf account=42 \
+                        --server http://127.0.0.1:4000"
+)]
+pub(crate) struct Query {
+    /// The question, such as Balances
+    query: String,
+    /// Its fields: NAME=TEXT
+    #[arg(value_name = "FIELDS")]
+    fields: Vec<String>,
+    /// Ask a running service instead of opening the store
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+}
+
+impl Query {
+    pub(crate) async fn run(self, mut session: Session) -> Result<(), Failure> {
+        let pairs = self.fields.iter().map(|field| {
+            field.split_once('=').ok_or_else(|| Failure::usage(format!("{field:?}: expected NAME=TEXT")))
+        });
+        let form =
+            serde_urlencoded::to_string(pairs.collect::<Result<Vec<_>, _>>()?).map_err(Failure::usage)?;
+        if let Some(server) = &self.server {
+            let path = format!("{}?{form}", path(&["queries", &self.query]));
+            let answer =
+                Remote::new(server)?.send(RemoteRequest { path, ..RemoteRequest::default() }).await?;
+            return session.output().print_json(&answer);
+        }
+        let app = session.start().await?;
+        app.catch_up(PATIENCE).await?;
+        let answer = app.answer(&self.query, form, Position::ZERO, &Principal::anonymous()).await?;
+        session.output().print_json(&answer.json)
+    }
+}

@@ -1,0 +1,99 @@
+//! What every command of the command line is given: the store, the application, how to print.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use annals_app::{App, RunningApp};
+use annals_core::{OpenedStore, StoreDrivers};
+use clap::Args;
+
+use crate::{Failure, Output, Progress};
+
+/// The options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GlobalOptions {
+    /// Where the events are: file:FOLDER (durable, the default), sqlite:FILE, or memory: (gone at the end)
+    #[arg(long, global = true, value_name = "URL", env = "ANNALS_STORE")]
+    pub(crate) store: Option<String>,
+    /// Print results as JSON (the default where stdout is no terminal)
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print results as tables (the default on a terminal)
+    #[arg(long, global = true, conflicts_with = "json")]
+    pub(crate) table: bool,
+    /// Say nothing but results and errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// One run of a command: what it may open and where it prints.
+pub struct Session {
+    options: GlobalOptions,
+    default_store: String,
+    drivers: Arc<StoreDrivers>,
+    app: Option<App>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        options: GlobalOptions,
+        default_store: String,
+        drivers: Arc<StoreDrivers>,
+        app: Option<App>,
+    ) -> Self {
+        Self { options, default_store, drivers, app }
+    }
+
+    /// How results are printed.
+    pub fn output(&self) -> Output {
+        Output::choose(self.options.json, self.options.table)
+    }
+
+    /// Says something to the person at the terminal, on stderr.
+    pub fn say(&self, text: impl std::fmt::Display) {
+        if !self.options.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Begins to show the progress of some work.
+    pub fn progress(&self, title: &str, unit: &'static str) -> Progress {
+        Progress::new(title, unit, self.options.quiet)
+    }
+
+    /// Uses another store than usual when none was asked for.
+    pub fn set_default_store(&mut self, url: impl Into<String>) {
+        self.default_store = url.into();
+    }
+
+    /// The address of the store: as asked for, else the default.
+    pub fn store_url(&self) -> &str {
+        self.options.store.as_deref().unwrap_or(&self.default_store)
+    }
+
+    /// The folder that a `file:` store is in, if it is one.
+    pub fn store_folder(&self) -> Option<PathBuf> {
+        let (scheme, place) = self.store_url().split_once(':').unwrap_or(("file", self.store_url()));
+        (scheme == "file").then(|| PathBuf::from(place.strip_prefix("//").unwrap_or(place)))
+    }
+
+    /// Opens the store, saying what a person should know about it.
+    ///
+    /// # Errors
+    /// What opening the store reports.
+    pub async fn open_store(&self) -> Result<OpenedStore, Failure> {
+        let opened = self.drivers.open(self.store_url()).await?;
+        opened.events.notices().iter().for_each(|notice| eprintln!("note: {notice}"));
+        Ok(opened)
+    }
+
+    /// Starts the application on the store.
+    ///
+    /// # Errors
+    /// What opening the store or starting reports.
+    pub async fn start(&mut self) -> Result<RunningApp, Failure> {
+        let app = self.app.take().ok_or_else(|| Failure::new("the application was started before"))?;
+        let OpenedStore { events, read_models } = self.open_store().await?;
+        Ok(app.start(events, read_models).await?)
+    }
+}

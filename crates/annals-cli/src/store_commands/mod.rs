@@ -1,0 +1,116 @@
+//! The commands of the program `annals`, for stores without an application.
+
+mod append;
+mod transfer;
+
+use annals_core::{Position, ReadFrom, StreamName, Version};
+use clap::{Args, Subcommand};
+
+use crate::selection::{self, Selection, Span};
+use crate::{Failure, Session, verification};
+
+/// The commands for stores without an application.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommands {
+    /// Append an event to a stream
+    Append(append::Append),
+    /// Show events: of one stream, or of all
+    Read(Read),
+    /// List the streams by name
+    Streams(Streams),
+    /// Show events as they are stored, until Ctrl-C
+    Tail(Tail),
+    /// Write all events, a CloudEvent in JSON a line
+    Export(transfer::Export),
+    /// Store events that `export` wrote; those that are stored already are passed by
+    Import(transfer::Import),
+    /// Read everything that is stored and check it
+    Verify,
+    /// Say what kind of store this is and what it holds
+    Info,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Read {
+    /// The stream, such as account-42
+    name: Option<StreamName>,
+    /// Begin with this version of the stream
+    #[arg(long, value_name = "VERSION", requires = "name", conflicts_with_all = ["after", "from"])]
+    from_version: Option<Version>,
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    span: Span,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Streams {
+    /// Begin after this name
+    #[arg(long, value_name = "NAME")]
+    after: Option<StreamName>,
+    /// At most so many
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    #[command(flatten)]
+    selection: Selection,
+    /// Begin after this position instead of at the end
+    #[arg(long, value_name = "POSITION")]
+    after: Option<Position>,
+}
+
+impl StoreCommands {
+    pub(crate) async fn run(self, session: Session) -> Result<(), Failure> {
+        match self {
+            Self::Append(append) => append.run(session).await,
+            Self::Read(read) => read.run(session).await,
+            Self::Streams(Streams { after, limit }) => {
+                let store = session.open_store().await?.events;
+                session.output().print(&store.streams(after, limit).await?)
+            }
+            Self::Tail(Tail { selection, after }) => {
+                let after = match after {
+                    Some(after) => after,
+                    None => session.open_store().await?.events.head().await?,
+                };
+                selection::follow(&session, selection.filter(), after).await
+            }
+            Self::Export(export) => export.run(session).await,
+            Self::Import(import) => import.run(session).await,
+            Self::Verify => verification::verify(&session).await,
+            Self::Info => info(&session).await,
+        }
+    }
+}
+
+impl Read {
+    async fn run(self, session: Session) -> Result<(), Failure> {
+        let Self { name, from_version, mut selection, span } = self;
+        if let Some(name) = name {
+            if selection.has_stream() {
+                return Err(Failure::usage("the stream is given twice"));
+            }
+            selection = selection.in_stream(name);
+        }
+        let mut request = span.request(selection.filter());
+        if let Some(version) = from_version {
+            request.from = ReadFrom::Version(version);
+        }
+        selection::show(&session, request).await
+    }
+}
+
+async fn info(session: &Session) -> Result<(), Failure> {
+    let store = session.open_store().await?.events;
+    let last = store.read(annals_core::ReadRequest::last(annals_core::Filter::all())).await?;
+    session.output().print(&serde_json::json!({
+        "store": session.store_url(),
+        "description": store.description(),
+        "durability": store.durability(),
+        "events": store.head().await?,
+        "last_recorded_at": last.events.first().map(|event| event.recorded_at()),
+    }))
+}

@@ -1,0 +1,35 @@
+//! `verify`: reads everything that is stored and checks it.
+
+use std::sync::Arc;
+
+use crate::{Failure, Session};
+
+/// Checks every event of the store and prints what was checked.
+pub(crate) async fn verify(session: &Session) -> Result<(), Failure> {
+    let store = session.open_store().await?.events;
+    session.say(format!("verifying {}", store.description()));
+    let progress = Arc::new(session.progress("verifying", "bytes"));
+    let shown = Arc::clone(&progress);
+    let report = store.verify(Box::new(move |done, total| shown.set(done, total))).await?;
+    progress.finish();
+    let checked: serde_json::Map<_, _> =
+        report.checked.iter().map(|(what, count)| (what.clone(), (*count).into())).collect();
+    session.output().print(&serde_json::json!({
+        "sound": report.is_sound(),
+        "events": report.events,
+        "checked": checked,
+        "readable_to": report.readable_to,
+        "chain": report.chain,
+        "problems": report.problems,
+    }))?;
+    if report.is_sound() {
+        session.say("all is well");
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{} problems were found; events up to position {} can be read; restore the store from a copy, or export what \
+         can be read with `annals export`",
+        report.problems.len(),
+        report.readable_to
+    )))
+}

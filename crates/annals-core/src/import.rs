@@ -1,0 +1,81 @@
+//! Appending what may be there already: imports that can be repeated.
+
+use std::collections::HashSet;
+
+use crate::{AppendError, AppendRequest, EventId, EventStore, KnownEvent, NewEvent};
+
+/// What became of a batch of events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// How many were stored now.
+    pub appended: u64,
+    /// How many were stored before, with the same content.
+    pub already_present: u64,
+    /// Those whose id was stored before with other content; they were left out.
+    pub conflicting: Vec<EventId>,
+}
+
+/// Stores those of the events that are not stored yet, in one append and in order.
+///
+/// However the same events are batched the next time, each is stored once: the batch is offered whole, and what the
+/// store knows of it is left out.
+///
+/// # Errors
+/// What [`EventStore::append`] reports, other than that ids are known.
+pub async fn append_missing(store: &dyn EventStore, events: Vec<NewEvent>) -> Result<Imported, AppendError> {
+    let mut imported = Imported::default();
+    let mut left = events;
+    while !left.is_empty() {
+        let count = left.len() as u64;
+        match store.append(AppendRequest::new(left.iter().cloned())).await {
+            Ok(receipt) if receipt.duplicate => imported.already_present += count,
+            Ok(_) => imported.appended += count,
+            Err(AppendError::KnownFromSeveralAppends { .. }) => imported.already_present += count,
+            Err(AppendError::PartialDuplicate { known, .. }) => {
+                imported.already_present += known.len() as u64;
+                leave_out(&mut left, &known);
+                continue;
+            }
+            Err(AppendError::IdReused { id, .. }) => {
+                imported.conflicting.push(id);
+                left.retain(|event| event.event_id() != id);
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        break;
+    }
+    Ok(imported)
+}
+
+fn leave_out(events: &mut Vec<NewEvent>, known: &[KnownEvent]) {
+    let known: HashSet<EventId> = known.iter().map(|known| known.id).collect();
+    events.retain(|event| !known.contains(&event.event_id()));
+}
+
+#[cfg(all(test, feature = "conformance"))]
+mod tests {
+    use super::*;
+    use crate::conformance::block_on;
+    use crate::{EventType, MemoryStore, StreamName};
+
+    #[test]
+    fn events_are_stored_once_however_they_are_batched() {
+        let event = |n: u32| {
+            NewEvent::new(StreamName::new("a-1").unwrap(), EventType::new("X").unwrap())
+                .id(EventId::derived("test", &n.to_string()))
+                .json(n.to_string())
+        };
+        let store = MemoryStore::default();
+        let import = |events: Vec<NewEvent>| block_on(append_missing(&store, events)).unwrap();
+        let counts = |imported: &Imported| (imported.appended, imported.already_present);
+        assert_eq!(counts(&import((0..5).map(event).collect())), (5, 0));
+        assert_eq!(counts(&import((0..5).map(event).collect())), (0, 5));
+        assert_eq!(counts(&import((3..9).map(event).collect())), (4, 2));
+        assert_eq!(counts(&import((0..9).map(event).collect())), (0, 9));
+        let imported = import(vec![event(9), event(2).json("other"), event(1)]);
+        assert_eq!((counts(&imported), imported.conflicting), ((1, 1), vec![event(2).event_id()]));
+        assert_eq!(counts(&import(Vec::new())), (0, 0));
+        assert_eq!(block_on(EventStore::head(&store)).unwrap().get(), 10);
+    }
+}

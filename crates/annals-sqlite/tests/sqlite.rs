@@ -1,0 +1,57 @@
+//! The conformance suite on SQLite, and what is particular to this store.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "sqlite/kill.rs"]
+mod kill;
+#[path = "sqlite/models.rs"]
+mod models;
+#[path = "sqlite/opening.rs"]
+mod opening;
+#[path = "sqlite/processes.rs"]
+mod processes;
+#[path = "sqlite/rebuild.rs"]
+mod rebuild;
+#[path = "sqlite/store.rs"]
+mod store;
+#[path = "sqlite/write_failure.rs"]
+mod write_failure;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use annals_core::conformance::Fixture;
+use annals_core::{BoxFuture, Clock, EventStore, EventType, NewEvent, StreamName, SystemClock, Tag};
+use annals_sqlite::SqliteStore;
+
+struct File(tempfile::TempDir);
+
+impl Fixture for File {
+    fn open(&self, clock: Arc<dyn Clock>) -> BoxFuture<'_, Arc<dyn EventStore>> {
+        Box::pin(async move {
+            let store = SqliteStore::open(self.0.path().join("events.sqlite"), clock).unwrap();
+            Arc::new(store) as Arc<dyn EventStore>
+        })
+    }
+
+    fn keeps_events(&self) -> bool {
+        true
+    }
+}
+
+annals_core::conformance!(File(tempfile::tempdir().unwrap()));
+
+fn open(path: &Path) -> Arc<SqliteStore> {
+    Arc::new(SqliteStore::open(path, Arc::new(SystemClock)).unwrap())
+}
+
+fn stream(name: &str) -> StreamName {
+    StreamName::new(name).unwrap()
+}
+
+fn event(stream_name: &str, event_type: &str) -> NewEvent {
+    NewEvent::new(stream(stream_name), EventType::new(event_type).unwrap()).json("{}")
+}
+
+fn tag(text: &str) -> Tag {
+    Tag::new(text).unwrap()
+}

@@ -1,0 +1,40 @@
+use annals::{Aggregate, App, Command, Context, DomainError, Event};
+use serde::{Deserialize, Serialize};
+
+#[derive(Event, Serialize, Deserialize)]
+enum AccountEvent { MoneyDeposited { cents: u64 }, MoneyWithdrawn { cents: u64 } }
+
+#[derive(Command, Serialize, Deserialize)]
+enum AccountCommand { DepositMoney { cents: u64 }, WithdrawMoney { cents: u64 } }
+
+#[derive(Debug, thiserror::Error, DomainError)]
+enum AccountError { #[error("only {0} cents are left")] InsufficientFunds(u64) }
+
+#[derive(Default, Clone, Serialize)]
+struct Account { cents: u64 }
+
+impl Aggregate for Account {
+    const CATEGORY: &'static str = "account";
+    type Command = AccountCommand;
+    type Event = AccountEvent;
+    type Error = AccountError;
+
+    fn handle(&self, command: &AccountCommand, _: &Context) -> Result<Vec<AccountEvent>, AccountError> {
+        match command {
+            AccountCommand::DepositMoney { cents } => Ok(vec![AccountEvent::MoneyDeposited { cents: *cents }]),
+            AccountCommand::WithdrawMoney { cents } if *cents > self.cents => Err(AccountError::InsufficientFunds(self.cents)),
+            AccountCommand::WithdrawMoney { cents } => Ok(vec![AccountEvent::MoneyWithdrawn { cents: *cents }]),
+        }
+    }
+
+    fn apply(&mut self, event: &AccountEvent) {
+        match event {
+            AccountEvent::MoneyDeposited { cents } => self.cents += cents,
+            AccountEvent::MoneyWithdrawn { cents } => self.cents -= cents,
+        }
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    annals::run(App::new("shortest").aggregate::<Account>())
+}

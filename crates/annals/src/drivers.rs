@@ -1,0 +1,104 @@
+//! The kinds of stores that come with Annals, by the scheme of their address.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use annals_core::{
+    BoxFuture, EventStore, MemoryStore, OpenedStore, ReadModelError, StoreDriver, StoreDrivers, StoreError, SystemClock,
+};
+use annals_sqlite::{SqliteReadModels, SqliteStore};
+
+/// The kinds of stores that this build of Annals can open.
+pub fn drivers() -> StoreDrivers {
+    let drivers = StoreDrivers::default();
+    #[cfg(feature = "log")]
+    let drivers = drivers.with(LogDriver);
+    drivers.with(SqliteDriver).with(MemoryDriver)
+}
+
+/// Opens the store at an address: `file:FOLDER`, `sqlite:FILE` or `memory:`.
+///
+/// # Errors
+/// [`StoreError::BadUrl`] for an address of no known kind, and what opening reports.
+pub async fn open_store(url: &str) -> Result<OpenedStore, StoreError> {
+    drivers().open(url).await
+}
+
+/// Opening waits for the disk, so it is kept off the threads that run tasks.
+async fn blocking<T: Send + 'static>(
+    open: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let opened = tokio::task::spawn_blocking(open).await;
+    opened.map_err(|error| StoreError::backend("opening the store ended early", error))?
+}
+
+fn read_models_failed(error: ReadModelError) -> StoreError {
+    StoreError::backend("cannot open the read models", error)
+}
+
+#[cfg(feature = "log")]
+struct LogDriver;
+
+#[cfg(feature = "log")]
+impl StoreDriver for LogDriver {
+    fn scheme(&self) -> &'static str {
+        "file"
+    }
+
+    fn usage(&self) -> &'static str {
+        "file:FOLDER    the embedded log, durable, open in one process"
+    }
+
+    fn open<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {
+        let folder = Path::new(place).to_owned();
+        Box::pin(blocking(move || {
+            let log = annals_log::EventLog::open(&folder, annals_log::LogOptions::default())?;
+            let models = SqliteReadModels::in_folder(folder.join("read-models")).map_err(read_models_failed)?;
+            Ok(opened(log, models))
+        }))
+    }
+}
+
+struct SqliteDriver;
+
+impl StoreDriver for SqliteDriver {
+    fn scheme(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn usage(&self) -> &'static str {
+        "sqlite:FILE    a SQLite database, durable"
+    }
+
+    fn open<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {
+        let file = Path::new(place).to_owned();
+        Box::pin(blocking(move || {
+            let store = SqliteStore::open(&file, Arc::new(SystemClock))?;
+            let mut folder = file.into_os_string();
+            folder.push("-read-models");
+            Ok(opened(store, SqliteReadModels::in_folder(folder).map_err(read_models_failed)?))
+        }))
+    }
+}
+
+struct MemoryDriver;
+
+impl StoreDriver for MemoryDriver {
+    fn scheme(&self) -> &'static str {
+        "memory"
+    }
+
+    fn usage(&self) -> &'static str {
+        "memory:        in memory, gone when the program ends"
+    }
+
+    fn open<'a>(&'a self, _place: &'a str) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {
+        Box::pin(blocking(|| {
+            Ok(opened(MemoryStore::default(), SqliteReadModels::temporary().map_err(read_models_failed)?))
+        }))
+    }
+}
+
+fn opened(events: impl EventStore, read_models: SqliteReadModels) -> OpenedStore {
+    OpenedStore { events: Arc::new(events), read_models: Arc::new(read_models) }
+}

@@ -1,0 +1,65 @@
+//! Event sourcing and CQRS for Rust.
+//!
+//! A team writes its domain in plain Rust (a state, its commands, its events, two pure functions) and gets a running
+//! system: commands over REST, a durable event log, read models, queries, replay, time travel.
+//!
+//! This crate is a face: it re-exports what an application needs from the crates behind it, and features choose which
+//! stores and doors come along (`log`, `sqlite`, `http`, `cli`; all by default).
+//!
+//! ```
+#![doc = include_str!("../examples/shortest.rs")]
+//! ```
+
+#[cfg(feature = "sqlite")]
+mod drivers;
+
+pub use annals_app::{
+    Action, Aggregate, Answer, App, Ask, At, Command, CommandOptions, CommandOutcome, CommandRequest, CommandService,
+    Context, Decided, DomainError, Error, Event, Executed, Given, Named, OutcomeEvent, Permission, Principal,
+    Projection, ProjectionError, ProjectionState, ProjectionStatus, Query, QueryContext, QueryError, RebuildProgress,
+    Rejection, RunningApp, StartError, StateView, Unknown, UnreadableEvent, codec, decode_event, given,
+};
+pub use annals_core::{
+    AppendCondition, AppendError, AppendReceipt, AppendRequest, BoxError, BoxFuture, Category, CausationId, ChainHash,
+    Checkpoint, Clock, CloudEventError, Conflict, ConsumerName, ContentType, CorrelationId, Damage, DeleteMode,
+    Direction, Durability, EventBatch, EventId, EventIdError, EventStore, EventType, ExpectedVersion, FailedCheck,
+    Filter, FilterItem, FromValue, Imported, InvalidRequest, KnownEvent, MemoryStore, NameError, NewEvent, OpenedStore,
+    Position, ReadFrom, ReadModel, ReadModelError, ReadModelStore, ReadModelTx, ReadRequest, Reader, RecordedEvent, Row,
+    StoreDriver, StoreDrivers, StoreError, StreamName, StreamState, StreamSummary, Subscription, SubscriptionMessage,
+    SystemClock, SystemEvent, Tag, Timestamp, TimestampError, TransactionalStore, TxWork, Value, VerifyReport, Version,
+    append_missing, cloud_event, params, parse_cloud_event, subscribe,
+};
+
+#[cfg(feature = "cli")]
+pub use annals_cli as cli;
+#[cfg(feature = "http")]
+pub use annals_http as http;
+#[cfg(feature = "log")]
+pub use annals_log as log;
+#[cfg(feature = "sqlite")]
+pub use annals_sqlite as sqlite;
+#[cfg(feature = "sqlite")]
+pub use drivers::{drivers, open_store};
+
+/// Turns an application into a command-line program: `serve`, `execute`, `query`, `state`, `events`, `projections`,
+/// `rebuild`, `verify`. Returns its exit code.
+#[cfg(feature = "cli")]
+pub fn run(app: App) -> std::process::ExitCode {
+    program(app).run()
+}
+
+/// The command-line program of an application, to which commands of its own can be added.
+#[cfg(feature = "cli")]
+pub fn program(app: App) -> cli::Program {
+    cli::Program::new(app, drivers())
+}
+
+/// Starts an application on the store at an address, within a program or a test.
+///
+/// # Errors
+/// What opening the store or starting reports.
+#[cfg(feature = "sqlite")]
+pub async fn start(app: App, url: &str) -> Result<RunningApp, BoxError> {
+    let OpenedStore { events, read_models } = open_store(url).await?;
+    Ok(app.start(events, read_models).await?)
+}
