@@ -294,7 +294,7 @@ impl Ignore for de::IgnoredAny {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::Deserialize;
+    use serde::{Deserialize, Serialize};
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Shape {

@@ -23,12 +23,14 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         };
         arms.push(quote!(Self::#ident { .. } => #code,));
     }
+    // A reference to a type without values is matched by what it refers to.
+    let code = if arms.is_empty() { quote!(match *self {}) } else { quote!(match self { #(#arms)* }) };
     let (krate, ident) = (crate_path(input)?, &input.ident);
     let (generics, arguments, conditions) = input.generics.split_for_impl();
     Ok(quote! {
         impl #generics #krate::DomainError for #ident #arguments #conditions {
             fn code(&self) -> &'static str {
-                match self { #(#arms)* }
+                #code
             }
         }
     })

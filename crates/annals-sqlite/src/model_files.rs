@@ -84,16 +84,34 @@ pub(crate) fn remove_database(path: &Path) -> std::io::Result<()> {
     BESIDE.into_iter().try_for_each(|suffix| remove(&beside(path, suffix)))
 }
 
-/// Puts the database `built` in the place of the database `old`.
+/// Where one that is whole waits to take the place of the one at `path`.
+fn ready(path: &Path) -> PathBuf {
+    path.with_extension("ready.sqlite")
+}
+
+/// Settles that the database `built`, which must be whole by itself, takes the place of the one at `path`: from here
+/// on [`take_the_place`] must follow, now or when the read model is opened again.
+pub(crate) fn settle(built: &Path, path: &Path) -> std::io::Result<()> {
+    std::fs::File::open(built)?.sync_all()?;
+    std::fs::rename(built, ready(path))
+}
+
+/// Puts the one that was settled on, if there is one, in the place of the database at `path`, which nobody may write.
 ///
-/// `built` must be whole by itself and on disk. All of `old` that matters must be in its main file: its log is removed
-/// first, and durably so before the new file has the name, because SQLite would apply a log to whatever main file it
-/// finds beside it. A crash leaves the old one without its log, or the new one; never a mix.
-pub(crate) fn take_the_place(built: &Path, old: &Path) -> std::io::Result<()> {
-    BESIDE.into_iter().try_for_each(|suffix| remove(&beside(old, suffix)))?;
-    sync_folder_of(old)?;
-    std::fs::rename(built, old)?;
-    sync_folder_of(old)
+/// The old one may have reads under way, which keep its log from being copied into its main file; SQLite would apply
+/// that log to whatever main file it finds beside it. So the log is removed, durably, before the new file has the
+/// name. In between, the old file is not whole, and a crash leaves the settled one to be put in place by the next
+/// call: there is never a new file beside an old log, and never an old file without its log to be read.
+pub(crate) fn take_the_place(path: &Path) -> std::io::Result<()> {
+    let ready = ready(path);
+    if !ready.exists() {
+        return Ok(());
+    }
+    sync_folder_of(path)?;
+    BESIDE.into_iter().try_for_each(|suffix| remove(&beside(path, suffix)))?;
+    sync_folder_of(path)?;
+    std::fs::rename(&ready, path)?;
+    sync_folder_of(path)
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {

@@ -21,7 +21,7 @@ pub(crate) enum ModelJob {
     Write(Position, TxWork, Answer<Done>),
     /// Make the file whole by itself, without a log, close it and end; on failure go on as before.
     Seal(Answer<Done>),
-    /// Bring what the log holds into the main file, close it and end in any case.
+    /// Close the file and end.
     Retire(Answer<Done>),
 }
 
@@ -57,9 +57,9 @@ impl ModelWriter {
                     Err(error) => answer.give(Err(error)),
                 },
                 ModelJob::Retire(answer) => {
-                    let retired = self.retire();
+                    self.pool.close();
                     let closed = self.close();
-                    return answer.give(retired.and(closed));
+                    return answer.give(closed);
                 }
             }
         }
@@ -117,27 +117,6 @@ impl ModelWriter {
         }
     }
 
-    /// Reads that go on keep a checkpoint from being complete. What it copies always ends with some commit, so the
-    /// main file by itself is then a read model as of that commit.
-    fn retire(&self) -> Done {
-        self.pool.close();
-        let deadline = Instant::now() + BUSY_TIMEOUT;
-        loop {
-            let checkpoint = self
-                .tx
-                .connection
-                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>(0));
-            match checkpoint {
-                Ok(0) => return Ok(()),
-                Err(error) if !is_busy(&error) => return Err(self.database("give up", error)),
-                _ if Instant::now() >= deadline => {
-                    return Err(self.database("give up", "another process is writing it: stop that first"));
-                }
-                _ => std::thread::sleep(Duration::from_millis(5)),
-            }
-        }
-    }
-
     fn close(self) -> Done {
         let name = self.name;
         self.tx.connection.close().map_err(|(_, error)| ReadModelError::Database {
@@ -162,45 +141,5 @@ fn prepare(path: &Path, connection: &Connection) -> Result<(), BoxError> {
             "BEGIN IMMEDIATE; CREATE TABLE annals_checkpoint (position INTEGER NOT NULL) STRICT; \
              INSERT INTO annals_checkpoint VALUES (0); COMMIT",
         )?),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retired_beside_a_reader_the_main_file_is_whole_as_of_some_commit() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.sqlite");
-        let pool = Arc::new(Pool::new(path.clone()));
-        let mut writer = ModelWriter::open("m", &path, Arc::clone(&pool)).unwrap();
-        let mut add = |position: u64| {
-            let work: TxWork = Box::new(|tx| {
-                Box::pin(async move {
-                    tx.execute("CREATE TABLE IF NOT EXISTS rows (filler BLOB)", &[]).await?;
-                    tx.execute("INSERT INTO rows VALUES (zeroblob(9000))", &[]).await?;
-                    Ok(())
-                })
-            });
-            writer.write(Position::new(position), work).unwrap();
-        };
-        (1..=5).for_each(&mut add);
-        let reader = pool.take().unwrap().unwrap();
-        reader.execute_batch("BEGIN; SELECT * FROM rows").unwrap();
-        (6..=9).for_each(&mut add);
-        writer.retire().unwrap();
-        writer.close().unwrap();
-
-        let copy = folder.path().join("copy.sqlite");
-        std::fs::copy(&path, &copy).unwrap();
-        let copy = Connection::open(&copy).unwrap();
-        let number =
-            |connection: &Connection, sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
-        assert_eq!(number(&copy, CHECKPOINT), 5, "as of the commit that the reader saw");
-        assert_eq!(number(&copy, "SELECT count(*) FROM rows"), 5);
-        let check: String = copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-        assert_eq!(check, "ok");
-        assert_eq!(number(&reader, "SELECT count(*) FROM rows"), 5);
     }
 }

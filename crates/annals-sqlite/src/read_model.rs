@@ -7,7 +7,7 @@ use annals_core::{BoxError, BoxFuture, Position, ReadModel, ReadModelError, Read
 
 use crate::block_on::block_on;
 use crate::event_row::unsigned;
-use crate::model_files::{Folder, rebuilding, remove_database, take_the_place};
+use crate::model_files::{Folder, rebuilding, remove_database, settle, take_the_place};
 use crate::model_writer::{CHECKPOINT, ModelJob, ModelWriter};
 use crate::pool::Pool;
 use crate::reply::{self, Reply};
@@ -59,8 +59,9 @@ impl Drop for Live {
 }
 
 impl SqliteReadModel {
-    /// Opens the file at `path`. A rebuild that a killed process left beside it is removed.
+    /// Opens the file at `path`. A swap that a killed process had begun is finished, a rebuild that it left is removed.
     pub(crate) fn open(name: &str, path: PathBuf, shared: Shared) -> Result<Arc<Self>, BoxError> {
+        take_the_place(&path)?;
         remove_database(&rebuilding(&path))?;
         Self::at(name, path, false, shared)
     }
@@ -145,23 +146,18 @@ impl Inner {
 
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
         let mut built_live = built.live.write().unwrap_or_else(PoisonError::into_inner);
-        let swapped = retire(&live).and_then(|()| Ok(self.replace_file(built)?));
-        // Whatever happened, the name has a whole read model: the new one, or the old one to go on with.
-        *live = Live::open(&self.name, &self.path)?;
-        if swapped.is_ok() {
-            *built_live = Arc::clone(&live);
-            *building = Weak::new();
-        } else {
+        let settled = retire(&live).and_then(|()| Ok(settle(&built.path, &self.path)?));
+        if let Err(error) = settled {
+            // Nothing has changed, so both go on as they were.
+            *live = Live::open(&self.name, &self.path)?;
             *built_live = Live::open(&built.name, &built.path)?;
+            return Err(error);
         }
-        swapped
-    }
-
-    fn replace_file(&self, built: &Self) -> std::io::Result<()> {
-        std::fs::File::open(&built.path)?.sync_all()?;
-        // An incomplete checkpoint is not synced by SQLite, and the log that could repair it is about to go.
-        std::fs::File::open(&self.path)?.sync_all()?;
-        take_the_place(&built.path, &self.path)
+        take_the_place(&self.path)?;
+        *live = Live::open(&self.name, &self.path)?;
+        *built_live = Arc::clone(&live);
+        *building = Weak::new();
+        Ok(())
     }
 }
 

@@ -2,16 +2,27 @@ use annals::{Aggregate, App, Command, Context, DomainError, Event};
 use serde::{Deserialize, Serialize};
 
 #[derive(Event, Serialize, Deserialize)]
-enum AccountEvent { MoneyDeposited { cents: u64 }, MoneyWithdrawn { cents: u64 } }
+enum AccountEvent {
+    MoneyDeposited { cents: u64 },
+    MoneyWithdrawn { cents: u64 },
+}
 
 #[derive(Command, Serialize, Deserialize)]
-enum AccountCommand { DepositMoney { cents: u64 }, WithdrawMoney { cents: u64 } }
+enum AccountCommand {
+    DepositMoney { cents: u64 },
+    WithdrawMoney { cents: u64 },
+}
 
 #[derive(Debug, thiserror::Error, DomainError)]
-enum AccountError { #[error("only {0} cents are left")] InsufficientFunds(u64) }
+enum AccountError {
+    #[error("only {0} cents are left")]
+    InsufficientFunds(u64),
+}
 
 #[derive(Default, Clone, Serialize)]
-struct Account { cents: u64 }
+struct Account {
+    cents: u64,
+}
 
 impl Aggregate for Account {
     const CATEGORY: &'static str = "account";
@@ -21,9 +32,15 @@ impl Aggregate for Account {
 
     fn handle(&self, command: &AccountCommand, _: &Context) -> Result<Vec<AccountEvent>, AccountError> {
         match command {
-            AccountCommand::DepositMoney { cents } => Ok(vec![AccountEvent::MoneyDeposited { cents: *cents }]),
-            AccountCommand::WithdrawMoney { cents } if *cents > self.cents => Err(AccountError::InsufficientFunds(self.cents)),
-            AccountCommand::WithdrawMoney { cents } => Ok(vec![AccountEvent::MoneyWithdrawn { cents: *cents }]),
+            AccountCommand::DepositMoney { cents } => {
+                Ok(vec![AccountEvent::MoneyDeposited { cents: *cents }])
+            }
+            AccountCommand::WithdrawMoney { cents } if *cents > self.cents => {
+                Err(AccountError::InsufficientFunds(self.cents))
+            }
+            AccountCommand::WithdrawMoney { cents } => {
+                Ok(vec![AccountEvent::MoneyWithdrawn { cents: *cents }])
+            }
         }
     }
 

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use annals_core::{
-    BoxFuture, EventStore, MemoryStore, OpenedStore, ReadModelError, StoreDriver, StoreDrivers, StoreError, SystemClock,
+    BoxFuture, EventStore, MemoryStore, OpenedStore, ReadModelError, StoreDriver, StoreDrivers, StoreError,
+    SystemClock,
 };
 use annals_sqlite::{SqliteReadModels, SqliteStore};
 
@@ -53,7 +54,8 @@ impl StoreDriver for LogDriver {
         let folder = Path::new(place).to_owned();
         Box::pin(blocking(move || {
             let log = annals_log::EventLog::open(&folder, annals_log::LogOptions::default())?;
-            let models = SqliteReadModels::in_folder(folder.join("read-models")).map_err(read_models_failed)?;
+            let models =
+                SqliteReadModels::in_folder(folder.join("read-models")).map_err(read_models_failed)?;
             Ok(opened(log, models))
         }))
     }

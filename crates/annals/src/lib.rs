@@ -14,19 +14,21 @@
 mod drivers;
 
 pub use annals_app::{
-    Action, Aggregate, Answer, App, Ask, At, Command, CommandOptions, CommandOutcome, CommandRequest, CommandService,
-    Context, Decided, DomainError, Error, Event, Executed, Given, Named, OutcomeEvent, Permission, Principal,
-    Projection, ProjectionError, ProjectionState, ProjectionStatus, Query, QueryContext, QueryError, RebuildProgress,
-    Rejection, RunningApp, StartError, StateView, Unknown, UnreadableEvent, codec, decode_event, given,
+    Action, Aggregate, Answer, App, Ask, At, Command, CommandOptions, CommandOutcome, CommandRequest,
+    CommandService, Context, Decided, DomainError, Error, Event, Executed, Given, Named, OutcomeEvent,
+    Permission, Principal, Projection, ProjectionError, ProjectionState, ProjectionStatus, Query,
+    QueryContext, QueryError, RebuildProgress, Rejection, RunningApp, StartError, StateView, Unknown,
+    UnreadableEvent, codec, decode_event, given,
 };
 pub use annals_core::{
-    AppendCondition, AppendError, AppendReceipt, AppendRequest, BoxError, BoxFuture, Category, CausationId, ChainHash,
-    Checkpoint, Clock, CloudEventError, Conflict, ConsumerName, ContentType, CorrelationId, Damage, DeleteMode,
-    Direction, Durability, EventBatch, EventId, EventIdError, EventStore, EventType, ExpectedVersion, FailedCheck,
-    Filter, FilterItem, FromValue, Imported, InvalidRequest, KnownEvent, MemoryStore, NameError, NewEvent, OpenedStore,
-    Position, ReadFrom, ReadModel, ReadModelError, ReadModelStore, ReadModelTx, ReadRequest, Reader, RecordedEvent, Row,
-    StoreDriver, StoreDrivers, StoreError, StreamName, StreamState, StreamSummary, Subscription, SubscriptionMessage,
-    SystemClock, SystemEvent, Tag, Timestamp, TimestampError, TransactionalStore, TxWork, Value, VerifyReport, Version,
+    AppendCondition, AppendError, AppendReceipt, AppendRequest, BoxError, BoxFuture, Category, CausationId,
+    ChainHash, Checkpoint, Clock, CloudEventError, Conflict, ConsumerName, ContentType, CorrelationId,
+    Damage, DeleteMode, Direction, Durability, EventBatch, EventId, EventIdError, EventStore, EventType,
+    ExpectedVersion, FailedCheck, Filter, FilterItem, FromValue, Imported, InvalidRequest, KnownEvent,
+    MemoryStore, NameError, NewEvent, OpenedStore, Position, ReadFrom, ReadModel, ReadModelError,
+    ReadModelStore, ReadModelTx, ReadRequest, Reader, RecordedEvent, Row, StoreDriver, StoreDrivers,
+    StoreError, StreamName, StreamState, StreamSummary, Subscription, SubscriptionMessage, SystemClock,
+    SystemEvent, Tag, Timestamp, TimestampError, TransactionalStore, TxWork, Value, VerifyReport, Version,
     append_missing, cloud_event, params, parse_cloud_event, subscribe,
 };
 

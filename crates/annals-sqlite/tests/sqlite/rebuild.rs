@@ -135,27 +135,46 @@ fn every_state_within_a_swap_opens_as_old_or_new() {
     let folder = tempfile::tempdir().unwrap();
     let (models, model) = open(folder.path());
     block_on(model.write(Position::new(1), add(1))).unwrap();
+    // A read under way keeps rows in the log.
+    let reading = block_on(model.read()).unwrap();
+    block_on(model.write(Position::new(2), add(1))).unwrap();
     let built = block_on(model.begin_rebuild()).unwrap();
-    block_on(built.write(Position::new(2), add(2))).unwrap();
-    // Copied while both are open, as a kill would leave them: the rows are in the logs.
-    let image = |copy: &Path, names: &[&str]| {
-        for name in names {
-            std::fs::copy(folder.path().join(name), copy.join(name)).unwrap();
+    block_on(built.write(Position::new(9), add(9))).unwrap();
+    let copy = |from: &Path, names: &[(&str, &str)]| {
+        let image = tempfile::tempdir().unwrap();
+        for (name, new_name) in names {
+            std::fs::copy(from.join(name), image.path().join(new_name)).unwrap();
         }
+        image
     };
-    let before = tempfile::tempdir().unwrap();
-    let all = [
-        "sums-v1.sqlite",
-        "sums-v1.sqlite-wal",
-        "sums-v1.rebuilding.sqlite",
-        "sums-v1.rebuilding.sqlite-wal",
-    ];
-    image(before.path(), &all);
-    assert_eq!(sum(&*open(before.path()).1), 1);
-
+    let (main, log) = ("sums-v1.sqlite", "sums-v1.sqlite-wal");
+    let (rebuilding, its_log) = ("sums-v1.rebuilding.sqlite", "sums-v1.rebuilding.sqlite-wal");
+    let all = [(main, main), (log, log), (rebuilding, rebuilding), (its_log, its_log)];
+    let before = copy(folder.path(), &all);
     block_on(model.swap_in(built)).unwrap();
-    let after = tempfile::tempdir().unwrap();
-    image(after.path(), &["sums-v1.sqlite"]);
-    assert_eq!(sum(&*open(after.path()).1), 2, "the new one is whole without a log");
-    drop((model, models));
+    let after = copy(folder.path(), &[(main, main)]);
+    drop((reading, model, models));
+
+    let settled = |names: &[(&str, &str)]| {
+        let image = copy(before.path(), names);
+        std::fs::copy(after.path().join(main), image.path().join("sums-v1.ready.sqlite")).unwrap();
+        image
+    };
+    let states = [
+        (settled(&[(main, main), (log, log)]), 9),
+        (settled(&[(main, main)]), 9),
+        (settled(&[(main, main), (log, log), (rebuilding, rebuilding), (its_log, its_log)]), 9),
+        (before, 2),
+        (after, 9),
+    ];
+    for (index, (image, expected)) in states.iter().enumerate() {
+        let (models, model) = open(image.path());
+        assert_eq!(sum(&*model), *expected, "state {index}");
+        let at = block_on(model.checkpoint()).unwrap().get();
+        assert_eq!(at as i64, *expected, "state {index}");
+        block_on(model.write(Position::new(10), add(1))).unwrap();
+        drop((model, models));
+        assert_eq!(names_in(image.path()), ["sums-v1.sqlite"], "state {index}");
+        assert_eq!(sum(&*open(image.path()).1), expected + 1, "state {index}");
+    }
 }

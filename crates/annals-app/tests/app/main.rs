@@ -1,0 +1,7 @@
+//! The tests of the framework, on a store in memory and read models in SQLite.
+#![allow(unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod commands;
+mod domain;
+mod projections;

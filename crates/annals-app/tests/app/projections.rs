@@ -1,0 +1,151 @@
+//! Projections and queries: caught up, live, stopped, rebuilt.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use annals_app::{Principal, ProjectionError, ProjectionState, QueryError};
+use annals_core::Position;
+
+use crate::domain::{CountOf, Counter, CounterCommand, World};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn increment(by: u64) -> CounterCommand {
+    CounterCommand::Increment { by }
+}
+
+fn of(id: &str) -> CountOf {
+    CountOf { id: id.to_owned() }
+}
+
+#[tokio::test]
+async fn one_reads_ones_own_write() {
+    let app = World::new().start().await;
+    for n in 1..=200 {
+        let done = app.execute::<Counter>("a", increment(2)).await.unwrap();
+        assert_eq!(app.ask(of("a")).at_least(done.position).await.unwrap(), (2 * n, n));
+    }
+    let missing = app.ask(of("z")).await.unwrap_err();
+    assert_eq!(missing.to_string(), "there is no counter \"z\"");
+}
+
+#[tokio::test]
+async fn queries_come_as_text_too() {
+    let app = World::new().start().await;
+    let done = app.execute::<Counter>("a b&c", increment(2)).await.unwrap();
+    let ask = async |name: &str, form: &str| {
+        app.answer(name, form.to_owned(), done.position, &Principal::anonymous()).await
+    };
+    let answer = ask("CountOf", "id=a+b%26c").await.unwrap();
+    assert_eq!((&answer.json[..], answer.position), (&b"[2,1]"[..], done.position));
+    assert!(ask("CountOf", "").await.unwrap_err().to_string().contains("missing field `id`"));
+    assert!(
+        ask("CountOf", "id=a&colour=red").await.unwrap_err().to_string().contains("unknown field `colour`")
+    );
+    assert!(ask("Count", "").await.unwrap_err().to_string().contains("there are: CountOf"));
+}
+
+#[tokio::test]
+async fn a_read_model_goes_on_where_it_stopped() {
+    let world = World::new();
+    for round in 1..=3 {
+        let app = world.start().await;
+        for _ in 0..50 {
+            app.execute::<Counter>("a", increment(1)).await.unwrap();
+        }
+        // Ended at any moment: the rows and the position they were made from are kept together.
+        if round < 3 {
+            drop(app);
+            continue;
+        }
+        app.catch_up(PATIENCE).await.unwrap();
+        assert_eq!(app.ask(of("a")).await.unwrap(), (150, 150));
+        let all = app.projections().await.unwrap();
+        assert!(
+            all.iter().all(|status| status.position == Position::new(150) && status.head == status.position)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_failing_event_stops_its_projection_only() {
+    let world = World::new();
+    world.broken.store(true, Ordering::SeqCst);
+    let app = world.start().await;
+    for by in [1, 2, 13, 4] {
+        app.execute::<Counter>("a", increment(by)).await.unwrap();
+    }
+    let error = app.catch_up(PATIENCE).await.unwrap_err();
+    let ProjectionError::Stopped { name: "counts", position, reason } = &error else { panic!("{error}") };
+    assert_eq!((position.get(), reason.as_str()), (3, "thirteen brings bad luck"));
+    assert_eq!(app.ask(of("a")).await.unwrap(), (3, 2), "what came before it counts and can be asked");
+    let late = app.ask(of("a")).at_least(Position::new(4)).await.unwrap_err();
+    assert!(matches!(late, QueryError::Projection(ProjectionError::Stopped { .. })), "{late}");
+    let all = app.projections().await.unwrap();
+    assert!(matches!(all[0].state, ProjectionState::Failed { .. }) && all[1].name == "sum");
+    assert_eq!(
+        (&all[1].state, all[1].position),
+        (&ProjectionState::Live, Position::new(4)),
+        "the other went on"
+    );
+
+    let still = app.rebuild("counts", &|_| {}).await.unwrap_err();
+    assert!(still.to_string().contains("stopped at position 3"), "{still}");
+    assert_eq!(app.ask(of("a")).await.unwrap(), (3, 2), "a failed rebuild leaves the old one in place");
+
+    world.broken.store(false, Ordering::SeqCst);
+    app.rebuild("counts", &|_| {}).await.unwrap();
+    app.catch_up(PATIENCE).await.unwrap();
+    assert_eq!(app.ask(of("a")).await.unwrap(), (20, 4));
+    let done = app.execute::<Counter>("a", increment(1)).await.unwrap();
+    assert_eq!(app.ask(of("a")).at_least(done.position).await.unwrap(), (21, 5), "it is live again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_answers_and_takes_in_what_comes_meanwhile() {
+    let world = World::new();
+    let app = world.start().await;
+    for _ in 0..2_000 {
+        app.execute::<Counter>("a", increment(1)).await.unwrap();
+    }
+    app.catch_up(PATIENCE).await.unwrap();
+    let writer = {
+        let app = app.clone();
+        tokio::spawn(async move {
+            for n in 2_001..=3_000_u64 {
+                let done = app.execute::<Counter>("a", increment(1)).await.unwrap();
+                assert_eq!(app.ask(of("a")).at_least(done.position).await.unwrap(), (n, n));
+            }
+        })
+    };
+    let progress = std::sync::Mutex::new(Vec::new());
+    for _ in 0..10 {
+        app.rebuild("counts", &|now| progress.lock().unwrap().push(now)).await.unwrap();
+    }
+    writer.await.unwrap();
+    assert_eq!(app.ask(of("a")).await.unwrap(), (3_000, 3_000));
+    let progress = progress.into_inner().unwrap();
+    assert!(progress.len() >= 20 && progress.iter().all(|now| now.done <= now.total));
+}
+
+#[tokio::test]
+async fn a_read_model_of_another_store_is_not_answered_from() {
+    let world = World::new();
+    let app = world.start().await;
+    let done = app.execute::<Counter>("a", CounterCommand::IncrementTwice { by: 1 }).await.unwrap();
+    app.ask(of("a")).at_least(done.position).await.unwrap();
+    drop(app);
+    let other = World { models: std::sync::Arc::clone(&world.models), ..World::new() };
+    let app = other.start().await;
+    let error = app.ask(of("a")).await.unwrap_err().to_string();
+    assert!(error.contains("it belongs to another store; rebuild \"counts\""), "{error}");
+    app.rebuild("counts", &|_| {}).await.unwrap();
+    assert!(matches!(app.ask(of("a")).await, Err(QueryError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn waiting_for_what_never_comes_ends() {
+    let app = World::new().start().await;
+    let error = app.ask(of("a")).at_least(Position::new(5)).await.unwrap_err();
+    assert!(matches!(error, QueryError::Projection(ProjectionError::Behind { .. })), "{error}");
+}
