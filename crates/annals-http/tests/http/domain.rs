@@ -1,0 +1,98 @@
+//! The smallest domain that a web service can be tested with: jars that coins are put into.
+
+use annals_app::{
+    Aggregate, App, Command, Context, DomainError, Event, Projection, Query, QueryContext, QueryError,
+    decode_event,
+};
+use annals_core::{BoxError, Filter, ReadModelTx, RecordedEvent, params};
+use serde::{Deserialize, Serialize};
+
+#[derive(Event, Serialize, Deserialize)]
+#[annals(crate = annals_app)]
+pub(crate) enum JarEvent {
+    CoinsPutIn { coins: u32 },
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[annals(crate = annals_app)]
+pub(crate) enum JarCommand {
+    PutCoinsIn { coins: u32 },
+}
+
+#[derive(Debug, thiserror::Error, DomainError)]
+#[annals(crate = annals_app)]
+pub(crate) enum JarError {
+    #[error("{coins} coins do not fit, there is room for {room}")]
+    JarFull { coins: u32, room: u32 },
+}
+
+#[derive(Default, Clone, Serialize)]
+pub(crate) struct Jar {
+    coins: u32,
+}
+
+impl Aggregate for Jar {
+    const CATEGORY: &'static str = "jar";
+    type Command = JarCommand;
+    type Event = JarEvent;
+    type Error = JarError;
+
+    fn handle(&self, command: &JarCommand, _: &Context) -> Result<Vec<JarEvent>, JarError> {
+        let JarCommand::PutCoinsIn { coins } = *command;
+        let room = 1_000 - self.coins;
+        if coins > room {
+            Err(JarError::JarFull { coins, room })
+        } else {
+            Ok(vec![JarEvent::CoinsPutIn { coins }])
+        }
+    }
+
+    fn apply(&mut self, event: &JarEvent) {
+        let JarEvent::CoinsPutIn { coins } = event;
+        self.coins += coins;
+    }
+}
+
+pub(crate) struct Jars;
+
+impl Projection for Jars {
+    const NAME: &'static str = "jars";
+    const VERSION: u32 = 1;
+
+    fn filter(&self) -> Filter {
+        Filter::all()
+    }
+
+    async fn prepare(&self, tx: &mut dyn ReadModelTx) -> Result<(), BoxError> {
+        tx.execute("CREATE TABLE IF NOT EXISTS jars (id TEXT PRIMARY KEY, coins BIGINT)", &[]).await?;
+        Ok(())
+    }
+
+    async fn apply(&self, tx: &mut dyn ReadModelTx, events: &[RecordedEvent]) -> Result<(), BoxError> {
+        for recorded in events {
+            if let Some(JarEvent::CoinsPutIn { coins }) = decode_event(recorded)? {
+                let sql =
+                    "INSERT INTO jars VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET coins = jars.coins + $2";
+                tx.execute(sql, params![recorded.entity_id(), coins]).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Query, Serialize, Deserialize)]
+#[annals(crate = annals_app)]
+#[query(output = u32, from = Jars)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CoinsIn {
+    jar: String,
+}
+
+async fn coins_in(query: CoinsIn, mut context: QueryContext) -> Result<u32, QueryError> {
+    let row = context.row("SELECT coins FROM jars WHERE id = $1", params![query.jar.as_str()]).await?;
+    Ok(row.ok_or_else(|| QueryError::not_found(format!("jar {:?}", query.jar)))?.get("coins")?)
+}
+
+pub(crate) fn app() -> App {
+    App::new("jars").aggregate::<Jar>().projection(Jars).query(coins_in)
+}

@@ -1,0 +1,8 @@
+//! The tests of the web service, over real connections.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod client;
+mod domain;
+mod guard;
+mod live;
+mod requests;
