@@ -67,9 +67,8 @@ impl Program {
         let about = self.about.unwrap_or_else(|| format!("The application {name:?}, on events"));
         let (own, runs): (Vec<_>, Vec<_>) = self.commands.into_iter().unzip();
         let names: Vec<String> = own.iter().map(|command| command.get_name().to_owned()).collect();
-        let root =
-            own.into_iter().fold(base(&name, about, &self.drivers, &default_store), Command::subcommand);
-        let matches = AppCommands::augment_subcommands(root).get_matches();
+        let root = own.into_iter().fold(base(&name, &self.drivers, &default_store), Command::subcommand);
+        let matches = AppCommands::augment_subcommands(root).about(about).get_matches();
         let app = self.app;
         let drivers = Arc::new(self.drivers);
         let matches = &matches;
@@ -90,10 +89,10 @@ impl Program {
 
 /// The program `annals`, for stores without an application.
 pub fn store_program(drivers: StoreDrivers) -> ExitCode {
-    let about = "Append, read, check and move events of an Annals store".to_owned();
+    let about = "Append, read, check and move events of an Annals store";
     let default_store = "file:annals-data".to_owned();
-    let root = base("annals", about, &drivers, &default_store);
-    let matches = StoreCommands::augment_subcommands(root).get_matches();
+    let root = base("annals", &drivers, &default_store);
+    let matches = StoreCommands::augment_subcommands(root).about(about).get_matches();
     let matches = &matches;
     run(matches, move |options| {
         let command = StoreCommands::from_arg_matches(matches).map_err(Failure::usage)?;
@@ -101,13 +100,13 @@ pub fn store_program(drivers: StoreDrivers) -> ExitCode {
     })
 }
 
-fn base(name: &str, about: String, drivers: &StoreDrivers, default_store: &str) -> Command {
+fn base(name: &str, drivers: &StoreDrivers, default_store: &str) -> Command {
     let stores = drivers.usage().map(|line| format!("  {line}\n")).collect::<String>();
     let help = format!(
         "Stores (--store URL, else the variable ANNALS_STORE, else {default_store}):\n{stores}\n\
          Results go to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the domain."
     );
-    let root = Command::new(name.to_owned()).about(about).after_help(help).version(env!("CARGO_PKG_VERSION"));
+    let root = Command::new(name.to_owned()).after_help(help).version(env!("CARGO_PKG_VERSION"));
     GlobalOptions::augment_args(root.subcommand_required(true).arg_required_else_help(true))
 }
 

@@ -1,28 +1,20 @@
+//! The shortest bank: the example of the README.
+
+// Short enough for one screen, which the usual layout is not.
+#[rustfmt::skip]
+mod bank {
+// [begin]
 use annals::{Aggregate, App, Command, Context, DomainError, Event};
 use serde::{Deserialize, Serialize};
 
 #[derive(Event, Serialize, Deserialize)]
-enum AccountEvent {
-    MoneyDeposited { cents: u64 },
-    MoneyWithdrawn { cents: u64 },
-}
-
+enum AccountEvent { MoneyDeposited { cents: u64 }, MoneyWithdrawn { cents: u64 } }
 #[derive(Command, Serialize, Deserialize)]
-enum AccountCommand {
-    DepositMoney { cents: u64 },
-    WithdrawMoney { cents: u64 },
-}
-
+enum AccountCommand { DepositMoney { cents: u64 }, WithdrawMoney { cents: u64 } }
 #[derive(Debug, thiserror::Error, DomainError)]
-enum AccountError {
-    #[error("only {0} cents are left")]
-    InsufficientFunds(u64),
-}
-
+enum AccountError { #[error("only {0} cents are left")] InsufficientFunds(u64) }
 #[derive(Default, Clone, Serialize)]
-struct Account {
-    cents: u64,
-}
+struct Account { cents: u64 }
 
 impl Aggregate for Account {
     const CATEGORY: &'static str = "account";
@@ -31,19 +23,12 @@ impl Aggregate for Account {
     type Error = AccountError;
 
     fn handle(&self, command: &AccountCommand, _: &Context) -> Result<Vec<AccountEvent>, AccountError> {
-        match command {
-            AccountCommand::DepositMoney { cents } => {
-                Ok(vec![AccountEvent::MoneyDeposited { cents: *cents }])
-            }
-            AccountCommand::WithdrawMoney { cents } if *cents > self.cents => {
-                Err(AccountError::InsufficientFunds(self.cents))
-            }
-            AccountCommand::WithdrawMoney { cents } => {
-                Ok(vec![AccountEvent::MoneyWithdrawn { cents: *cents }])
-            }
+        match *command {
+            AccountCommand::WithdrawMoney { cents } if cents > self.cents => Err(AccountError::InsufficientFunds(self.cents)),
+            AccountCommand::WithdrawMoney { cents } => Ok(vec![AccountEvent::MoneyWithdrawn { cents }]),
+            AccountCommand::DepositMoney { cents } => Ok(vec![AccountEvent::MoneyDeposited { cents }]),
         }
     }
-
     fn apply(&mut self, event: &AccountEvent) {
         match event {
             AccountEvent::MoneyDeposited { cents } => self.cents += cents,
@@ -52,6 +37,12 @@ impl Aggregate for Account {
     }
 }
 
-fn main() -> std::process::ExitCode {
+pub(super) fn main() -> std::process::ExitCode {
     annals::run(App::new("shortest").aggregate::<Account>())
+}
+// [end]
+}
+
+fn main() -> std::process::ExitCode {
+    bank::main()
 }

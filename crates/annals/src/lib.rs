@@ -6,9 +6,7 @@
 //! This crate is a face: it re-exports what an application needs from the crates behind it, and features choose which
 //! stores and doors come along (`log`, `sqlite`, `http`, `cli`; all by default).
 //!
-//! ```
-#![doc = include_str!("../examples/shortest.rs")]
-//! ```
+//! `examples/shortest.rs` is the smallest application; the example `bank` is a whole one.
 
 #[cfg(feature = "sqlite")]
 mod drivers;

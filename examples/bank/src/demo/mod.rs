@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use annals::cli::{AppCommand, Failure, Session};
-use annals::{CausationId, CommandOptions, RunningApp, StreamName};
+use annals::{CausationId, CommandOptions, Filter, ReadRequest, RunningApp, StreamName};
 use clap::Args;
 
 use crate::account::Account;
@@ -47,6 +47,7 @@ impl AppCommand for Demo {
         session.set_default_store("file:bank-demo");
         let place = session.store_url().to_owned();
         let app = session.start().await?;
+        must_be_this_year(&app, &place, self.seed).await?;
         session.say(format!(
             "A year at a bank: {ACCOUNTS} accounts, {} transactions, in {place}",
             show::thousands(ACCOUNTS * TRANSACTIONS_EACH)
@@ -84,7 +85,7 @@ async fn live_through(app: &RunningApp, session: &Session, seed: u64) -> Result<
                 if account > ACCOUNTS {
                     return Ok::<(), Failure>(());
                 }
-                live_on(&app, account, plan(seed, account), &counts).await?;
+                live_on(&app, seed, account, plan(seed, account), &counts).await?;
                 let done = &counts.commands;
                 progress
                     .set(done.load(Ordering::Relaxed) + counts.already_done.load(Ordering::Relaxed), total);
@@ -98,8 +99,25 @@ async fn live_through(app: &RunningApp, session: &Session, seed: u64) -> Result<
     Arc::into_inner(counts).ok_or_else(|| Failure::new("a caller is still at work"))
 }
 
+fn command_id(seed: u64, number: usize) -> Result<CausationId, Failure> {
+    Ok(CausationId::new(format!("demo-{seed}-{number}"))?)
+}
+
+/// Refuses a store in which another year, or another bank, has begun.
+async fn must_be_this_year(app: &RunningApp, place: &str, seed: u64) -> Result<(), Failure> {
+    let first = app.store().read(ReadRequest::new(Filter::all()).limit(1)).await?;
+    let expected = command_id(seed, 0)?;
+    match first.events.first() {
+        Some(event) if event.causation_id() != Some(expected.as_str()) => Err(Failure::usage(format!(
+            "{place} holds other events than the year of seed {seed}: choose another place with --store"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 async fn live_on(
     app: &RunningApp,
+    seed: u64,
     account: u64,
     planned: Vec<Planned>,
     counts: &Counts,
@@ -112,14 +130,12 @@ async fn live_on(
     }
     for (number, Planned { command, occurred_at }) in planned.into_iter().enumerate() {
         let options = CommandOptions {
-            command_id: Some(CausationId::new(format!("demo-{number}"))?),
+            command_id: Some(command_id(seed, number)?),
             occurred_at: Some(occurred_at),
             ..CommandOptions::default()
         };
         let done = app.execute_with::<Account>(&account.to_string(), command, options).await;
-        let done = done.map_err(|error| {
-            Failure::new(format!("account {account}: {error}; was this store made with another --seed?"))
-        })?;
+        let done = done.map_err(|error| Failure::new(format!("account {account}: {error}")))?;
         if done.duplicate {
             counts.already_done.fetch_add(1, Ordering::Relaxed);
         } else {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use annals::cli::{Failure, Output, Session};
-use annals::{At, RunningApp, Version};
+use annals::{At, Durability, RunningApp, Version};
 use serde::Serialize;
 use serde_json::json;
 
@@ -64,8 +64,12 @@ pub(super) async fn year(
     if commands == 0 {
         println!("\nThe year is here already: {} commands, nothing added.", thousands(already_done));
     } else {
+        let kept = match app.store().durability() {
+            Durability::Disk => "each on disk before it was acknowledged",
+            Durability::Memory => "none of them on disk",
+        };
         println!(
-            "\n{} commands, {} events, each on disk before it was acknowledged, in {seconds:.1} s:",
+            "\n{} commands, {} events, {kept}, in {seconds:.1} s:",
             thousands(commands),
             thousands(events)
         );

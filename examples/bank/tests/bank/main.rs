@@ -1,0 +1,10 @@
+//! The bank as a program: what a person at a terminal, or another program, gets from it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bad_input;
+mod demo;
+mod events;
+mod http;
+mod import;
+mod program;
+mod real_data;
