@@ -12,6 +12,7 @@ use crate::mediator::{Action, CommandService, Mediator, Permission};
 use crate::projection::AnyProjection;
 use crate::projector::Projector;
 use crate::query::{FnHandler, QueryHandler};
+use crate::running::Shared;
 use crate::{
     Aggregate, CommandOutcome, CommandRequest, Error, Principal, Projection, ProjectionError, Query,
     QueryContext, QueryError, Rejection, RunningApp,
@@ -195,6 +196,15 @@ impl App {
         let innermost = Mediator::new(Arc::clone(&handlers), Arc::clone(&self.permission));
         let commands =
             self.layers.into_iter().fold(CommandService::new(innermost), |inner, wrap| wrap(inner));
-        Ok(RunningApp::new(self.name, store, handlers, projectors, queries, self.permission, commands))
+        Ok(RunningApp::new(Shared {
+            name: self.name,
+            store,
+            handlers,
+            projectors,
+            queries,
+            permission: self.permission,
+            commands,
+            tasks: Vec::new(),
+        }))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use annals_core::{EventStore, Position, StoreError, Version};
@@ -29,47 +29,31 @@ pub struct RunningApp {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    name: String,
-    store: Arc<dyn EventStore>,
-    handlers: Arc<BTreeMap<&'static str, Arc<dyn CommandHandler>>>,
-    projectors: BTreeMap<&'static str, Arc<Projector>>,
-    queries: BTreeMap<&'static str, Arc<dyn QueryHandler>>,
-    permission: Arc<Permission>,
-    commands: CommandService,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+/// What the clones of a running application share.
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) handlers: Arc<BTreeMap<&'static str, Arc<dyn CommandHandler>>>,
+    pub(crate) projectors: BTreeMap<&'static str, Arc<Projector>>,
+    pub(crate) queries: BTreeMap<&'static str, Arc<dyn QueryHandler>>,
+    pub(crate) permission: Arc<Permission>,
+    pub(crate) commands: CommandService,
+    /// The tasks of the projections.
+    pub(crate) tasks: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner).iter().for_each(JoinHandle::abort);
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl RunningApp {
-    pub(crate) fn new(
-        name: String,
-        store: Arc<dyn EventStore>,
-        handlers: Arc<BTreeMap<&'static str, Arc<dyn CommandHandler>>>,
-        projectors: BTreeMap<&'static str, Arc<Projector>>,
-        queries: BTreeMap<&'static str, Arc<dyn QueryHandler>>,
-        permission: Arc<Permission>,
-        commands: CommandService,
-    ) -> Self {
-        let tasks = projectors.values().map(|projector| tokio::spawn(Arc::clone(projector).run())).collect();
-        let tasks = Mutex::new(tasks);
-        Self {
-            shared: Arc::new(Shared {
-                name,
-                store,
-                handlers,
-                projectors,
-                queries,
-                permission,
-                commands,
-                tasks,
-            }),
-        }
+    /// Sets the projections going.
+    pub(crate) fn new(mut shared: Shared) -> Self {
+        let projectors = shared.projectors.values();
+        shared.tasks = projectors.map(|projector| tokio::spawn(Arc::clone(projector).run())).collect();
+        Self { shared: Arc::new(shared) }
     }
 
     /// The name of the application.

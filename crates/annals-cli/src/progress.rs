@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Without a terminal, a line is written this often.
 const LINE_EVERY: Duration = Duration::from_secs(2);
@@ -24,13 +24,15 @@ impl Progress {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10));
             let template = format!(
-                "{title} [{{bar:32}}] {{human_pos}} of {{human_len}} {unit}, {{per_sec}}, {{eta}} left"
+                "{title} [{{bar:32}}] {{human_pos}} of {{human_len}} {unit}, {{rate}}/s, {{eta}} left"
             );
-            bar.set_style(
-                ProgressStyle::with_template(&template)
-                    .unwrap_or_else(|_| ProgressStyle::default_bar())
-                    .progress_chars("█▉ "),
-            );
+            let style =
+                ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                // A rate that cannot be written is not worth an error.
+                let _ = write!(out, "{}", HumanCount(state.per_sec() as u64));
+            };
+            bar.set_style(style.with_key("rate", rate).progress_chars("█▉ "));
             bar
         });
         let begun = Instant::now();

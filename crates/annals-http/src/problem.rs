@@ -4,7 +4,7 @@ use annals_app::{Error, ProjectionError, QueryError, Rejection, Unknown};
 use annals_core::StoreError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// An error as a client sees it.
 #[derive(Debug)]
@@ -12,21 +12,21 @@ pub struct Problem {
     status: StatusCode,
     code: String,
     detail: String,
-    more: Map<String, Value>,
+    more: Vec<(&'static str, Value)>,
 }
 
 impl Problem {
     /// A problem with a code for programs and a text for people.
     pub(crate) fn new(status: StatusCode, code: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { status, code: code.into(), detail: detail.into(), more: Map::new() }
+        Self { status, code: code.into(), detail: detail.into(), more: Vec::new() }
     }
 
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
     }
 
-    fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.more.insert(name.to_owned(), value.into());
+    fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.more.push((name, value.into()));
         self
     }
 }
@@ -44,7 +44,7 @@ impl IntoResponse for Problem {
             "detail": self.detail,
         });
         if let Value::Object(members) = &mut body {
-            members.extend(self.more);
+            members.extend(self.more.into_iter().map(|(name, value)| (name.to_owned(), value)));
         }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();

@@ -255,12 +255,16 @@ fn the_test_kit_fails_when_it_should() {
     given::<Counter>([]).when(CounterCommand::Reset).then_refused("reset-of-nothing");
     given::<Counter>([]).when(CounterCommand::Increment { by: 0 }).then_nothing();
     let fails = |test: fn()| std::panic::catch_unwind(test).is_err();
-    assert!(fails(|| drop(
-        given::<Counter>([]).when(CounterCommand::Increment { by: 1 }).then([incremented(2)])
-    )));
-    assert!(fails(|| drop(
-        given::<Counter>([]).when(CounterCommand::Increment { by: 1 }).then_refused("too-much")
-    )));
-    assert!(fails(|| drop(given::<Counter>([]).when(CounterCommand::Reset).then_refused("too-much"))));
-    assert!(fails(|| drop(given::<Counter>([]).when(CounterCommand::Reset).then_nothing())));
+    assert!(fails(|| {
+        given::<Counter>([]).when(CounterCommand::Increment { by: 1 }).then([incremented(2)]);
+    }));
+    assert!(fails(|| {
+        given::<Counter>([]).when(CounterCommand::Increment { by: 1 }).then_refused("too-much");
+    }));
+    assert!(fails(|| {
+        given::<Counter>([]).when(CounterCommand::Reset).then_refused("too-much");
+    }));
+    assert!(fails(|| {
+        given::<Counter>([]).when(CounterCommand::Reset).then_nothing();
+    }));
 }

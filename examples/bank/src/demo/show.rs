@@ -78,7 +78,7 @@ pub(super) async fn year(
             thousands(per_second(commands)),
             super::CALLERS
         );
-        println!("{:.2} s later every read model had them.", visible_after - seconds);
+        println!("{:.1} ms later every read model had them.", (visible_after - seconds) * 1e3);
         if already_done > 0 {
             println!(
                 "{} commands had been done by an earlier run and were not done again.",
