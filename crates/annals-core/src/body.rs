@@ -8,16 +8,12 @@
 //! Numbers are little-endian. Position, version and recorded time are not part of it: the store assigns them. The
 //! content is what makes two events the same ([`content_digest`]); the head is not part of that.
 
-use bytes::{BufMut, Bytes, BytesMut};
-
-use crate::NewEvent;
-
-const HAS_OCCURRED_AT: u8 = 1;
-const HAS_CORRELATION: u8 = 2;
-const HAS_CAUSATION: u8 = 4;
+pub(crate) const HAS_OCCURRED_AT: u8 = 1;
+pub(crate) const HAS_CORRELATION: u8 = 2;
+pub(crate) const HAS_CAUSATION: u8 = 4;
 const HEAD_FLAGS: u8 = HAS_OCCURRED_AT | HAS_CORRELATION | HAS_CAUSATION;
-const HAS_CONTENT_TYPE: u8 = 1;
-const HAS_METADATA: u8 = 2;
+pub(crate) const HAS_CONTENT_TYPE: u8 = 1;
+pub(crate) const HAS_METADATA: u8 = 2;
 const CONTENT_FLAGS: u8 = HAS_CONTENT_TYPE | HAS_METADATA;
 const ID_END: usize = 17;
 
@@ -27,59 +23,6 @@ const ID_END: usize = 17;
 pub struct MalformedBody {
     length: usize,
     expected: &'static str,
-}
-
-/// Lays an event out as bytes.
-pub fn encode_body(event: &NewEvent) -> Bytes {
-    let text = event.stream().as_str().len() + event.event_type().as_str().len();
-    let tags: usize = event.tag_list().iter().map(|tag| tag.as_str().len() + 1).sum();
-    let metadata = event.metadata_bytes().map_or(0, Bytes::len);
-    let mut out = BytesMut::with_capacity(64 + text + tags + metadata + event.payload_bytes().len());
-
-    let occurred_at = event.given_occurred_at();
-    let correlation = event.given_correlation_id();
-    let causation = event.given_causation_id();
-    let flags = if occurred_at.is_some() { HAS_OCCURRED_AT } else { 0 }
-        | if correlation.is_some() { HAS_CORRELATION } else { 0 }
-        | if causation.is_some() { HAS_CAUSATION } else { 0 };
-    out.put_u8(flags);
-    out.put_slice(event.event_id().as_bytes());
-    if let Some(moment) = occurred_at {
-        out.put_i64_le(moment.as_micros());
-    }
-    if let Some(id) = correlation {
-        put_text(&mut out, id.as_str());
-    }
-    if let Some(id) = causation {
-        put_text(&mut out, id.as_str());
-    }
-
-    put_text(&mut out, event.stream().as_str());
-    put_text(&mut out, event.event_type().as_str());
-    let content_type = event.other_content_type();
-    let flags = if content_type.is_some() { HAS_CONTENT_TYPE } else { 0 }
-        | if event.metadata_bytes().is_some() { HAS_METADATA } else { 0 };
-    out.put_u8(flags);
-    out.put_u8(event.tag_list().len() as u8);
-    for tag in event.tag_list() {
-        put_text(&mut out, tag.as_str());
-    }
-    if let Some(content_type) = content_type {
-        put_text(&mut out, content_type.as_str());
-    }
-    if let Some(metadata) = event.metadata_bytes() {
-        out.put_u32_le(metadata.len() as u32);
-        out.put_slice(metadata);
-    }
-    out.put_slice(event.payload_bytes());
-    out.freeze()
-}
-
-/// Names are at most 255 bytes and checked when made, so their length fits one byte.
-fn put_text(out: &mut BytesMut, text: &str) {
-    debug_assert!(text.len() <= crate::MAX_NAME_BYTES);
-    out.put_u8(text.len() as u8);
-    out.put_slice(text.as_bytes());
 }
 
 /// The digest of what makes two events the same: stream, type, content type, tags, metadata and payload, but no

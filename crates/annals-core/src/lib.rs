@@ -2,7 +2,9 @@
 //! store, and the conformance suite that every store must pass (feature `conformance`). No I/O and no runtime.
 
 mod append;
+mod block_on;
 mod body;
+mod body_parts;
 pub mod catalog;
 mod cloud_event;
 #[cfg(feature = "conformance")]
@@ -29,7 +31,9 @@ pub use append::{
     AppendCondition, AppendReceipt, AppendRequest, ChainHash, Checkpoint, Conflict, ExpectedVersion,
     FailedCheck, KnownEvent, MAX_APPEND_BYTES, MAX_APPEND_EVENTS, StreamState, StreamSummary,
 };
-pub use body::{MalformedBody, Tags, content_digest, encode_body};
+pub use block_on::block_on;
+pub use body::{MalformedBody, Tags, content_digest};
+pub use body_parts::{BodyParts, encode_body};
 pub use cloud_event::{CloudEventError, cloud_event, parse_cloud_event};
 pub use driver::{OpenedStore, StoreDriver, StoreDrivers};
 pub use error::{AppendError, Damage, InvalidRequest, StoreError};

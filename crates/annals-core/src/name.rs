@@ -86,10 +86,14 @@ macro_rules! name {
             /// # Errors
             /// [`NameError`] when the text breaks a rule of names.
             pub fn new(text: impl AsRef<str>) -> Result<Self, NameError> {
-                let $text = text.as_ref();
+                Self::check(text.as_ref())?;
+                Ok(Self(Arc::from(text.as_ref())))
+            }
+
+            /// Checks text that need not be kept.
+            pub(crate) fn check($text: &str) -> Result<(), NameError> {
                 check($kind, $text)?;
-                $extra?;
-                Ok(Self(Arc::from($text)))
+                $extra
             }
 
             /// The name as text.
@@ -229,17 +233,17 @@ name! {
 
 name! {
     /// Ties together all events that one request, however long it runs, gave rise to.
-    CorrelationId, "correlation id", |_text| Ok::<(), NameError>(())
+    CorrelationId, "correlation id", |_text| Ok(())
 }
 
 name! {
     /// Names what directly caused an event: a command id or an event id.
-    CausationId, "causation id", |_text| Ok::<(), NameError>(())
+    CausationId, "causation id", |_text| Ok(())
 }
 
 name! {
     /// The media type of a payload, such as `application/json`.
-    ContentType, "content type", |_text| Ok::<(), NameError>(())
+    ContentType, "content type", |_text| Ok(())
 }
 
 impl ContentType {
@@ -249,7 +253,7 @@ impl ContentType {
 
 name! {
     /// The name of a consumer that keeps a checkpoint in the store.
-    ConsumerName, "consumer name", |_text| Ok::<(), NameError>(())
+    ConsumerName, "consumer name", |_text| Ok(())
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub enum Durability {
 
 /// An append-only store of events.
 ///
-/// Its promises, which the [conformance suite](crate::conformance) checks:
+/// Its promises, which the conformance suite (feature `conformance`) checks:
 /// - An append is atomic. Acknowledged means durable (but see [`durability`](Self::durability)), visible, ordered.
 /// - Positions are dense and commit-ordered: who has seen position *n* never later meets a smaller new one.
 /// - An event id is stored once. Appending a former append's ids and content again returns its receipt.
@@ -34,10 +34,7 @@ pub enum Durability {
 /// ```
 /// use std::sync::Arc;
 /// use annals_core::{AppendRequest, EventStore, EventType, MemoryStore, NewEvent, ReadRequest, StreamName};
-/// # fn block_on<T>(f: impl Future<Output = T>) -> T { let mut f = std::pin::pin!(f);
-/// #   let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-/// #   loop { if let std::task::Poll::Ready(t) = f.as_mut().poll(&mut cx) { return t } } }
-/// # block_on(async {
+/// # annals_core::block_on(async {
 /// let store: Arc<dyn EventStore> = Arc::new(MemoryStore::default());
 /// let stream = StreamName::new("account-42")?;
 /// let opened = NewEvent::new(stream.clone(), EventType::new("AccountOpened")?).json(r#"{"owner":"ann"}"#);

@@ -1,8 +1,7 @@
 //! An event as a row.
 
 use annals_core::{
-    CausationId, ContentType, CorrelationId, EventId, EventType, NameError, NewEvent, Position,
-    RecordedEvent, StreamName, SystemEvent, Tag, Timestamp, Version, encode_body,
+    BodyParts, ContentType, EventId, Position, RecordedEvent, SystemEvent, Timestamp, Version,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -24,7 +23,7 @@ pub(crate) fn insert(
     connection: &Connection,
     event: &RecordedEvent,
     digest: &[u8; 32],
-    append_first: u64,
+    append_first: Position,
 ) -> rusqlite::Result<()> {
     let tags = event.tags().collect::<Vec<_>>();
     let content_type = Some(event.content_type()).filter(|name| *name != ContentType::JSON);
@@ -43,7 +42,7 @@ pub(crate) fn insert(
         event.id().as_bytes(),
         event.given_occurred_at().map(Timestamp::as_micros),
         event.recorded_at().as_micros(),
-        to_i64(append_first),
+        to_i64(append_first.get()),
         digest,
         content_type,
         event.correlation_id(),
@@ -69,50 +68,30 @@ pub(crate) fn split_tags(tags: Option<&str>) -> impl Iterator<Item = &str> {
 fn from_row(row: &Row<'_>) -> Result<RecordedEvent, Failure> {
     let position = unsigned(row, 0)?;
     let wrong = |reason: String| Failure::Row(format!("the event at position {position}: {reason}"));
-    let name = |error: NameError| wrong(error.to_string());
     let text = |index: usize| row.get_ref(index)?.as_str_or_null().map_err(from_sql(index));
     let required = |index: usize| Ok::<_, Failure>(text(index)?.unwrap_or_default());
 
     let payload = row.get_ref(12)?.as_blob().map_err(from_sql(12))?;
-    let stream = StreamName::new(required(1)?).map_err(name)?;
     let event_type = required(3)?;
-    let mut event = if event_type.starts_with('$') {
-        let system = SystemEvent::parse(event_type, payload)
-            .ok_or_else(|| wrong(format!("its payload does not fit its type {event_type:?}")))?;
-        NewEvent::system(stream, system)
-    } else {
-        NewEvent::new(stream, EventType::new(event_type).map_err(name)?)
+    if event_type.starts_with('$') && SystemEvent::parse(event_type, payload).is_none() {
+        return Err(wrong(format!("its payload does not fit its type {event_type:?}")));
+    }
+    let parts = BodyParts {
+        id: EventId::from_bytes(row.get(4)?),
+        occurred_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_micros),
+        correlation_id: text(8)?,
+        causation_id: text(9)?,
+        stream: required(1)?,
+        event_type,
+        tags: split_tags(text(10)?).collect(),
+        content_type: text(7)?,
+        metadata: row.get_ref(11)?.as_blob_or_null().map_err(from_sql(11))?,
+        payload,
     };
-    let id: [u8; 16] = row.get(4)?;
-    event = event.id(EventId::from_bytes(id));
-    let payload = bytes::Bytes::copy_from_slice(payload);
-    event = match text(7)? {
-        Some(content_type) => event.payload(ContentType::new(content_type).map_err(name)?, payload),
-        None => event.json(payload),
-    };
-    if let Some(micros) = row.get(5)? {
-        event = event.occurred_at(Timestamp::from_micros(micros));
-    }
-    if let Some(id) = text(8)? {
-        event = event.correlation_id(CorrelationId::new(id).map_err(name)?);
-    }
-    if let Some(id) = text(9)? {
-        event = event.causation_id(CausationId::new(id).map_err(name)?);
-    }
-    for tag in split_tags(text(10)?) {
-        event = event.tag(Tag::new(tag).map_err(name)?);
-    }
-    if let Some(metadata) = row.get_ref(11)?.as_blob_or_null().map_err(from_sql(11))? {
-        event = event.metadata(bytes::Bytes::copy_from_slice(metadata));
-    }
-    let recorded_at = Timestamp::from_micros(row.get(6)?);
-    RecordedEvent::view(
-        Position::new(position),
-        Version::new(unsigned(row, 2)?),
-        recorded_at,
-        encode_body(&event),
-    )
-    .map_err(|error| wrong(error.to_string()))
+    let body = parts.encode().map_err(|error| wrong(error.to_string()))?;
+    let version = Version::new(unsigned(row, 2)?);
+    RecordedEvent::view(Position::new(position), version, Timestamp::from_micros(row.get(6)?), body)
+        .map_err(|error| wrong(error.to_string()))
 }
 
 fn from_sql(column: usize) -> impl Fn(rusqlite::types::FromSqlError) -> Failure {

@@ -5,7 +5,6 @@
 //! futures that any executor can poll.
 
 mod append;
-mod block_on;
 mod connection;
 mod event_row;
 mod failure;

@@ -1,8 +1,9 @@
 //! Reads, each within one transaction of its connection.
 
+use annals_core::catalog::check_filter;
 use annals_core::{
-    ConsumerName, Direction, EventBatch, InvalidRequest, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_FILTER_ITEMS,
-    Position, ReadFrom, ReadRequest, StreamName, StreamState, StreamSummary, Timestamp, Version,
+    ConsumerName, Direction, EventBatch, InvalidRequest, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Position,
+    ReadFrom, ReadRequest, StreamName, StreamState, StreamSummary, Timestamp, Version,
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -18,10 +19,7 @@ pub(crate) fn head(connection: &Connection) -> rusqlite::Result<Position> {
 
 /// The next events of a read, up to the size of one batch.
 pub(crate) fn batch(connection: &Connection, request: &ReadRequest) -> Result<EventBatch, Failure> {
-    let items = request.filter.items().len();
-    if items > MAX_FILTER_ITEMS {
-        return Err(InvalidRequest::TooManyFilterItems { found: items, limit: MAX_FILTER_ITEMS }.into());
-    }
+    check_filter(&request.filter)?;
     let head = head(connection)?;
     let mut batch = EventBatch { head, ..EventBatch::default() };
     let Some(from) = start_of(connection, request, head)? else { return Ok(batch) };

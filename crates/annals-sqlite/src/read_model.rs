@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
-use annals_core::{BoxError, BoxFuture, Position, ReadModel, ReadModelError, ReadModelTx, TxWork};
+use annals_core::{BoxError, BoxFuture, Position, ReadModel, ReadModelError, ReadModelTx, TxWork, block_on};
 
-use crate::block_on::block_on;
 use crate::event_row::unsigned;
 use crate::model_files::{Folder, rebuilding, remove_database, settle, take_the_place};
 use crate::model_writer::{CHECKPOINT, ModelJob, ModelWriter};

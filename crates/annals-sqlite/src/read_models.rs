@@ -18,10 +18,7 @@ use crate::work_threads::WorkThreads;
 /// ```
 /// use annals_core::{Position, ReadModelStore, params};
 /// use annals_sqlite::SqliteReadModels;
-/// # fn block_on<T>(f: impl Future<Output = T>) -> T { let mut f = std::pin::pin!(f);
-/// #   let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-/// #   loop { if let std::task::Poll::Ready(t) = f.as_mut().poll(&mut cx) { return t } std::thread::yield_now() } }
-/// # block_on(async {
+/// # annals_core::block_on(async {
 /// let models = SqliteReadModels::temporary()?;
 /// let balances = models.open("balances", 1).await?;
 /// balances.write(Position::new(7), Box::new(|tx| Box::pin(async move {

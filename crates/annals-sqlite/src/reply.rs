@@ -71,7 +71,7 @@ impl<T> Future for Reply<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block_on::block_on;
+    use annals_core::block_on;
 
     #[test]
     fn an_answer_arrives_from_another_thread() {

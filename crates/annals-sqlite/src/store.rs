@@ -31,15 +31,12 @@ use crate::{place, read, schema, statement, verify};
 /// use std::sync::Arc;
 /// use annals_core::{AppendRequest, EventStore, EventType, NewEvent, ReadRequest, StreamName, SystemClock};
 /// use annals_sqlite::SqliteStore;
-/// # fn block_on<T>(f: impl Future<Output = T>) -> T { let mut f = std::pin::pin!(f);
-/// #   let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-/// #   loop { if let std::task::Poll::Ready(t) = f.as_mut().poll(&mut cx) { return t } std::thread::yield_now() } }
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("events.sqlite");
 /// let store: Arc<dyn EventStore> = Arc::new(SqliteStore::open(path, Arc::new(SystemClock))?);
 /// let account = StreamName::new("account-42")?;
 /// let opened = NewEvent::new(account.clone(), EventType::new("AccountOpened")?).json(r#"{"owner":"ann"}"#);
-/// # block_on(async {
+/// # annals_core::block_on(async {
 /// let receipt = store.append(AppendRequest::new([opened])).await?;
 /// let events = store.reader(ReadRequest::stream(account)).collect().await?;
 /// assert_eq!(events[0].position(), receipt.last_position);

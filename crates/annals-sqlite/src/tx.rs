@@ -3,10 +3,9 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use annals_core::{BoxError, BoxFuture, ReadModelError, ReadModelTx, Row, TxWork, Value};
+use annals_core::{BoxError, BoxFuture, ReadModelError, ReadModelTx, Row, TxWork, Value, block_on};
 use rusqlite::Connection;
 
-use crate::block_on::block_on;
 use crate::snapshot::Snapshot;
 use crate::statement::{execute, query};
 
@@ -59,10 +58,7 @@ impl WriteTx {
 ///
 /// ```
 /// use annals_core::{Position, ReadModelStore};
-/// # fn block_on<T>(f: impl Future<Output = T>) -> T { let mut f = std::pin::pin!(f);
-/// #   let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-/// #   loop { if let std::task::Poll::Ready(t) = f.as_mut().poll(&mut cx) { return t } std::thread::yield_now() } }
-/// # block_on(async {
+/// # annals_core::block_on(async {
 /// let models = annals_sqlite::SqliteReadModels::temporary()?;
 /// let notes = models.open("notes", 1).await?;
 /// notes.write(Position::new(1), Box::new(|tx| Box::pin(async move {

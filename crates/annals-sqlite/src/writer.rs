@@ -123,7 +123,7 @@ impl Writer {
             }
         }
         self.commit()?;
-        self.head.advance(Position::new(place.head));
+        self.head.advance(place.head);
         Ok(outcomes)
     }
 
@@ -136,7 +136,7 @@ impl Writer {
         let connection = &self.tx.connection;
         let run = |sql: &str| connection.prepare_cached(sql)?.execute([]).map(drop);
         run("SAVEPOINT one_append")?;
-        let outcome = match append(connection, place, prepared) {
+        let outcome = match append(&self.tx, place, prepared) {
             Ok(receipt) => Ok(receipt),
             Err(refusal) => {
                 if connection.is_autocommit() {
@@ -154,7 +154,7 @@ impl Writer {
     fn append_with(&mut self, prepared: &PreparedAppend, work: TxWork) -> Outcome {
         let mut place = self.begin().map_err(|failed| failed())?;
         let before = place.head;
-        let receipt = append(&self.tx.connection, &mut place, prepared).map_err(|refusal| {
+        let receipt = append(&self.tx, &mut place, prepared).map_err(|refusal| {
             self.tx.roll_back();
             refusal.into_append_error(&self.path)
         })?;
@@ -162,7 +162,7 @@ impl Writer {
             let done = self.tx.run(work);
             if self.tx.connection.is_autocommit() {
                 // SQLite rolls back by itself when the disk is full; anything else was done by the work.
-                let moved = read::head(&self.tx.connection).map_or(u64::MAX, Position::get) > before;
+                let moved = read::head(&self.tx.connection).unwrap_or(Position::MAX) > before;
                 if done.is_ok() || moved || prepared.events.is_empty() {
                     let reason = "the work ended the transaction that it was to run in".to_owned();
                     return Err(StoreError::OutcomeUnknown { reason }.into());
@@ -175,7 +175,7 @@ impl Writer {
             }
         }
         self.commit().map_err(|failed| failed())?;
-        self.head.advance(Position::new(place.head));
+        self.head.advance(place.head);
         Ok(receipt)
     }
 

@@ -1,14 +1,18 @@
 //! What a store knows about its events without looking at them: an index in memory, and the one implementation of
 //! conditions, idempotency and visibility. It knows no files; a store adds where the bytes are.
 
+mod append_rules;
 mod prepared;
 mod staging;
 mod terms;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+pub use append_rules::{
+    AppendState, Known, StagedAppend, WrittenStream, find_known, receipt_of, stage_append,
+};
 pub use prepared::{PreparedAppend, PreparedEvent};
-pub use staging::{EventSource, Staged, StagedAppend, Staging};
+pub use staging::{EventSource, Staged, Staging};
 
 use crate::{
     AppendCondition, Checkpoint, ConsumerName, Direction, EventId, Filter, InvalidRequest, MAX_FILTER_ITEMS,
@@ -211,7 +215,11 @@ pub(crate) fn system_event_of(event: &crate::NewEvent) -> Option<SystemEvent> {
     SystemEvent::parse(event.event_type().as_str(), event.payload_bytes())
 }
 
-pub(crate) fn check_filter(filter: &Filter) -> Result<(), InvalidRequest> {
+/// Checks the limits of a filter, be it of a read or of a condition.
+///
+/// # Errors
+/// [`InvalidRequest`] when it has too many items.
+pub fn check_filter(filter: &Filter) -> Result<(), InvalidRequest> {
     match filter.items().len() {
         found if found > MAX_FILTER_ITEMS => {
             Err(InvalidRequest::TooManyFilterItems { found, limit: MAX_FILTER_ITEMS })

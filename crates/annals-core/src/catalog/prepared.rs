@@ -4,12 +4,11 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use crate::body::encode_body;
 use crate::event::{MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_TAGS};
 use crate::system::is_system_type;
 use crate::{
     AppendCondition, AppendRequest, Checkpoint, EventId, ExpectedVersion, InvalidRequest, MAX_APPEND_BYTES,
-    MAX_APPEND_EVENTS, NewEvent, StreamName, SystemEvent,
+    MAX_APPEND_EVENTS, NewEvent, StreamName, SystemEvent, encode_body,
 };
 
 /// An append whose events are laid out and hashed, so that the writer has little left to do.

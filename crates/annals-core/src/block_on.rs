@@ -1,4 +1,4 @@
-//! Runs a future on the thread that a connection belongs to.
+//! Waiting for a future where there is no runtime.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -11,8 +11,12 @@ impl Wake for Unpark {
     }
 }
 
-/// Polls `future` to its end, parking this thread meanwhile.
-pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+/// Polls a future to its end on this thread, which is parked meanwhile.
+///
+/// ```
+/// assert_eq!(annals_core::block_on(async { 1 + 1 }), 2);
+/// ```
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
     let mut future = std::pin::pin!(future);
