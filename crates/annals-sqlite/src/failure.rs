@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use annals_core::{AppendError, InvalidRequest, StoreError};
+use annals_core::{AppendError, BoxError, InvalidRequest, StoreError};
 use rusqlite::ErrorCode;
 
 use crate::connection::{BUSY_TIMEOUT, is_busy};
@@ -102,4 +102,14 @@ pub(crate) fn store_error(path: &Path, operation: &'static str, error: &rusqlite
 /// Whether the failure was in reading or writing the file, so that what is on disk is not known.
 pub(crate) fn is_io_failure(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+}
+
+/// What went wrong, with what to do about it where SQLite leaves that out.
+pub(crate) fn with_advice(source: BoxError) -> BoxError {
+    match source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code) {
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
+            format!("{source}; if the disk is full, free some space and try again").into()
+        }
+        _ => source,
+    }
 }

@@ -9,6 +9,7 @@ use annals_core::{BoxError, Position, ReadModelError, TxWork};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::connection::{BUSY_TIMEOUT, Synchronous, is_busy, open_writer};
+use crate::failure::with_advice;
 use crate::pool::Pool;
 use crate::reply::Answer;
 use crate::selection::to_i64;
@@ -66,7 +67,7 @@ impl ModelWriter {
     }
 
     fn database(&self, operation: &'static str, source: impl Into<BoxError>) -> ReadModelError {
-        ReadModelError::Database { operation, name: self.name.clone(), source: source.into() }
+        ReadModelError::Database { operation, name: self.name.clone(), source: with_advice(source.into()) }
     }
 
     fn write(&mut self, checkpoint: Position, work: TxWork) -> Done {

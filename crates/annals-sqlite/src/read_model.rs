@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use annals_core::{BoxError, BoxFuture, Position, ReadModel, ReadModelError, ReadModelTx, TxWork, block_on};
 
 use crate::event_row::unsigned;
+use crate::failure::with_advice;
 use crate::model_files::{Folder, rebuilding, remove_database, settle, take_the_place};
 use crate::model_writer::{CHECKPOINT, ModelJob, ModelWriter};
 use crate::pool::Pool;
@@ -91,7 +92,7 @@ const CLOSED: &str = "it is closed: open it again";
 
 impl Inner {
     fn database(&self, operation: &'static str, source: BoxError) -> ReadModelError {
-        ReadModelError::Database { operation, name: self.name.clone(), source }
+        ReadModelError::Database { operation, name: self.name.clone(), source: with_advice(source) }
     }
 
     fn snapshot(&self) -> Result<Snapshot, BoxError> {

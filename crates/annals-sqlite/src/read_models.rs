@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use annals_core::{BoxError, BoxFuture, ReadModel, ReadModelError, ReadModelStore};
 
+use crate::failure::with_advice;
 use crate::model_files::Folder;
 use crate::read_model::{Shared, SqliteReadModel};
 use crate::work_threads::WorkThreads;
@@ -73,8 +74,11 @@ impl ReadModelStore for SqliteReadModels {
     fn open(&self, name: &str, version: u32) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>> {
         let name = name.to_owned();
         Box::pin(async move {
-            let failed =
-                |source: BoxError| ReadModelError::Database { operation: "open", name: name.clone(), source };
+            let failed = |source: BoxError| ReadModelError::Database {
+                operation: "open",
+                name: name.clone(),
+                source: with_advice(source),
+            };
             let path = self.shared.folder.file_of(&name, version).map_err(failed)?;
             let (opened, shared, title) = (Arc::clone(&self.opened), self.shared.clone(), name.clone());
             let reply = self.shared.threads.run(move || open(&opened, &title, path, shared));

@@ -6,6 +6,8 @@ use annals_core::{BoxError, ReadModelError, Row, Value};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Statement};
 
+use crate::failure::with_advice;
+
 /// Runs a statement and returns how many rows it changed.
 pub(crate) fn execute(connection: &Connection, sql: &str, params: &[Value]) -> Result<u64, ReadModelError> {
     let run = || -> Result<u64, BoxError> {
@@ -15,7 +17,10 @@ pub(crate) fn execute(connection: &Connection, sql: &str, params: &[Value]) -> R
         // For what is no INSERT, UPDATE or DELETE, SQLite repeats the count of the last statement that was.
         Ok(if connection.total_changes() == before { 0 } else { changed as u64 })
     };
-    run().map_err(|source| ReadModelError::Statement { statement: sql.to_owned(), source })
+    run().map_err(|source| ReadModelError::Statement {
+        statement: sql.to_owned(),
+        source: with_advice(source),
+    })
 }
 
 /// Runs a query and returns its rows.
@@ -36,7 +41,10 @@ pub(crate) fn query(
         }
         Ok(found)
     };
-    run().map_err(|source| ReadModelError::Statement { statement: sql.to_owned(), source })
+    run().map_err(|source| ReadModelError::Statement {
+        statement: sql.to_owned(),
+        source: with_advice(source),
+    })
 }
 
 fn prepare<'c>(
