@@ -41,7 +41,8 @@ impl Default for Principal {
 /// What a command may carry besides itself.
 #[derive(Debug, Clone, Default)]
 pub struct CommandOptions {
-    /// Makes the command idempotent: the second time with the same id, the first answer comes back.
+    /// Makes the command idempotent: the second time with the same id, the first answer comes back. A command that
+    /// was refused, or had nothing to do, left no event to know it by and is decided again.
     pub command_id: Option<CausationId>,
     /// Refuses the command unless the entity is at this version.
     pub expected_version: Option<Version>,

@@ -132,9 +132,17 @@ pub(crate) async fn show(session: &Session, request: ReadRequest) -> Result<(), 
     Ok(())
 }
 
-/// Prints events as they are stored, until Ctrl-C.
-pub(crate) async fn follow(session: &Session, filter: Filter, after: Position) -> Result<(), Failure> {
+/// Prints events as they are stored, from a position or from now on, until Ctrl-C.
+pub(crate) async fn follow(
+    session: &Session,
+    filter: Filter,
+    after: Option<Position>,
+) -> Result<(), Failure> {
     let store = session.open_store().await?.events;
+    let after = match after {
+        Some(after) => after,
+        None => store.head().await?,
+    };
     let mut events = subscribe(store, filter, after);
     let stop = crate::stop_signal();
     tokio::pin!(stop);

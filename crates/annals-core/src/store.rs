@@ -83,10 +83,8 @@ pub trait EventStore: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Tells other processes that find the store in use where it is served.
-    fn announce(&self, _address: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
+    /// Tells other processes that find the store in use where it is served, as far as the store can.
+    fn announce(&self, _address: &str) {}
 
     /// The store as one that can write read-model rows in the append's own transaction, if it can.
     fn transactional(&self) -> Option<&dyn TransactionalStore> {

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use annals_core::StoreError;
 
@@ -10,7 +10,6 @@ use annals_core::StoreError;
 #[derive(Debug)]
 pub(crate) struct FolderLock {
     file: File,
-    path: PathBuf,
 }
 
 impl FolderLock {
@@ -23,22 +22,17 @@ impl FolderLock {
             Err(TryLockError::WouldBlock) => return Err(in_use(folder, &mut file)),
             Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", path, error)),
         }
-        let lock = Self { file, path };
-        lock.write("")?;
+        let lock = Self { file };
+        lock.announce("");
         Ok(lock)
     }
 
-    /// Notes where the store is served, for those who find it locked.
-    pub(crate) fn announce(&self, address: &str) -> Result<(), StoreError> {
-        self.write(address)
-    }
-
-    fn write(&self, address: &str) -> Result<(), StoreError> {
+    /// Notes who holds the lock and where the store is served, for those who find it locked. The lock holds without
+    /// the note, which a full disk may not take.
+    pub(crate) fn announce(&self, address: &str) {
         let text = format!("{}\n{address}\n", std::process::id());
         let mut file = &self.file;
-        let written =
-            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
-        written.map_err(|error| StoreError::io("write", &self.path, error))
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
     }
 }
 

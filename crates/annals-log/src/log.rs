@@ -225,7 +225,7 @@ impl EventStore for EventLog {
         self.shared.notices.iter().cloned().chain(damage).collect()
     }
 
-    fn announce(&self, address: &str) -> Result<(), StoreError> {
-        self.shared.lock.announce(address)
+    fn announce(&self, address: &str) {
+        self.shared.lock.announce(address);
     }
 }

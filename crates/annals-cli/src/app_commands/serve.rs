@@ -51,7 +51,7 @@ impl Listening {
         let tokens = self.tokens.as_deref().map(Tokens::read).transpose()?.unwrap_or_default();
         let options = ServeOptions { tokens, open_to_everyone: self.open_to_everyone };
         let server = Server::bind(app.clone(), self.listen, options).await?;
-        app.store().announce(&format!("http://{}", server.address()))?;
+        app.store().announce(&format!("http://{}", server.address()));
         Ok(server)
     }
 }

@@ -72,10 +72,6 @@ impl StoreCommands {
                 session.output().print(&store.streams(after, limit).await?)
             }
             Self::Tail(Tail { selection, after }) => {
-                let after = match after {
-                    Some(after) => after,
-                    None => session.open_store().await?.events.head().await?,
-                };
                 selection::follow(&session, selection.filter(), after).await
             }
             Self::Export(export) => export.run(session).await,

@@ -13,7 +13,7 @@ fn a_second_opener_is_told_who_has_it_and_what_to_do() {
     let process = format!("already open in process {}", std::process::id());
     assert!(error.to_string().contains(&process), "{error}");
     assert!(error.to_string().contains("stop it first"), "{error}");
-    annals_core::EventStore::announce(&log, "http://127.0.0.1:4000").unwrap();
+    annals_core::EventStore::announce(&log, "http://127.0.0.1:4000");
     let error = EventLog::open(folder.path(), without_marks()).err().unwrap();
     assert!(error.to_string().contains("--server http://127.0.0.1:4000"), "{error}");
     append(&log, "a-1", "1");
