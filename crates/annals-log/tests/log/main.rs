@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod faults;
 mod folder;
+mod golden;
 
 use std::path::Path;
 use std::sync::Arc;
