@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use annals_core::conformance::{TestClock, block_on};
 use annals_core::{
-    AppendRequest, CausationId, ConsumerName, ContentType, CorrelationId, DeleteMode, EventId, EventStore,
-    EventType, ExpectedVersion, NewEvent, Position, StreamName, Tag, Timestamp, cloud_event,
+    AppendRequest, CausationId, ConsumerName, ContentType, CorrelationId, DeleteMode, EventId, EventType,
+    ExpectedVersion, NewEvent, Position, StreamName, Tag, Timestamp, cloud_event,
 };
 use annals_log::{EventLog, LogOptions};
 
