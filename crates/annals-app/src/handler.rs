@@ -140,9 +140,12 @@ impl<A: Aggregate> AggregateHandler<A> {
             if events.is_empty() {
                 return Ok(executed(decision, events, &current, false));
             }
+            // Applied before they are stored: events that the state cannot take must not lie in its way for ever.
+            let mut after = Folded::clone(&current);
+            events.iter().for_each(|event| after.state.apply(event));
             let request = decision.request(&events, current.version)?;
             match self.repository.store().append(request).await {
-                Ok(receipt) => return Ok(self.accepted(decision, events, &current, &receipt)),
+                Ok(receipt) => return Ok(self.accepted(decision, events, after, &receipt)),
                 Err(AppendError::Conflict(conflict)) => {
                     last = conflict;
                     current = self.repository.reload(&decision.stream).await?;
@@ -166,12 +169,10 @@ impl<A: Aggregate> AggregateHandler<A> {
         &self,
         decision: &Decision<'_, A>,
         events: Vec<A::Event>,
-        before: &Folded<A>,
+        mut after: Folded<A>,
         receipt: &AppendReceipt,
     ) -> Executed<A> {
-        let mut after = before.clone();
-        events.iter().for_each(|event| after.state.apply(event));
-        after.version = receipt.version_of(decision.stream.as_str()).unwrap_or(before.version);
+        after.version = receipt.version_of(decision.stream.as_str()).unwrap_or(after.version);
         after.position = receipt.last_position;
         after.recorded_at = receipt.recorded_at;
         let after = Arc::new(after);

@@ -14,15 +14,15 @@ use crate::projection::{AnyProjection, apply_work, prepare_work};
 
 /// How a projection is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "status", rename_all = "lowercase")]
+#[serde(tag = "status", rename_all = "kebab-case")]
 pub enum ProjectionState {
     /// It takes in history.
     CatchingUp,
     /// It has taken in all there is, and takes in what comes.
     Live,
-    /// It stopped at an event; the others go on.
+    /// It stopped at an event; the others go on. It is tried again now and then, and at once after a rebuild.
     Failed {
-        /// The event.
+        /// The event; 0 when the read model as a whole cannot be used.
         position: Position,
         /// What the projection said.
         error: String,
@@ -60,8 +60,8 @@ pub struct RebuildProgress {
 pub enum ProjectionError {
     /// It stopped at an event.
     #[error(
-        "the projection {name:?} stopped at position {position}: {reason}; mend the projection, then rebuild {name:?} \
-         or start again"
+        "the projection {name:?} stopped at position {position}: {reason}; it is tried again now and then; when the \
+         cause is gone, it goes on"
     )]
     Stopped {
         /// The projection.
@@ -83,12 +83,12 @@ pub enum ProjectionError {
         /// Where it was to be.
         at_least: Position,
     },
-    /// It has seen events that the store does not have.
+    /// It was not made from the events of this store.
     #[error(
-        "the read model {name:?} is at position {position}, but the store ends at {head}: it belongs to another store; \
-         rebuild {name:?}"
+        "the read model {name:?}, at position {position}, was not made from this store, which ends at {head}, or the \
+         store has lost its end; if the store is the right one, rebuild {name:?}"
     )]
-    AheadOfStore {
+    NotOfThisStore {
         /// The projection.
         name: &'static str,
         /// Where it is.
@@ -118,9 +118,15 @@ pub(crate) struct Projector {
     /// The position up to which the read model was made; held while it is written or swapped.
     written: Mutex<Position>,
     progress: watch::Sender<Progress>,
+    /// A read model that is built for the first time answers nothing before it is here: half of it would be wrong.
+    usable_from: Position,
     /// Wakes a stopped projection after a rebuild.
     mended: Notify,
 }
+
+/// A stopped projection is tried again after this long, then after twice as long each time.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(60);
 
 impl Projector {
     pub(crate) async fn open(
@@ -129,20 +135,22 @@ impl Projector {
         projection: Arc<dyn AnyProjection>,
     ) -> Result<Self, ProjectionError> {
         let model = models.open(projection.name(), projection.version()).await?;
+        let of_this_store = model.bind(&store.store_id()).await?;
         let checkpoint = model.checkpoint().await?;
-        model.write(checkpoint, prepare_work(Arc::clone(&projection))).await?;
         let head = store.head().await?;
-        let state = if checkpoint > head {
-            let (name, position) = (projection.name(), checkpoint);
-            let error = ProjectionError::AheadOfStore { name, position, head }.to_string();
-            // What it holds is not of this store, so it answers nothing.
-            ProjectionState::Failed { position: Position::ZERO, error }
-        } else {
+        let state = if of_this_store && checkpoint <= head {
+            prepare(&*model, &projection, checkpoint).await?;
             ProjectionState::CatchingUp
+        } else {
+            // What it holds is not of this store, so it answers nothing.
+            let (name, position) = (projection.name(), checkpoint);
+            let error = ProjectionError::NotOfThisStore { name, position, head }.to_string();
+            ProjectionState::Failed { position: Position::ZERO, error }
         };
+        let usable_from = if checkpoint == Position::ZERO { head } else { Position::ZERO };
         let progress = watch::Sender::new(Progress { position: checkpoint, state });
         let mended = Notify::new();
-        Ok(Self { store, projection, model, written: Mutex::new(checkpoint), progress, mended })
+        Ok(Self { store, projection, model, written: Mutex::new(checkpoint), progress, usable_from, mended })
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -151,7 +159,10 @@ impl Projector {
 
     pub(crate) async fn status(&self) -> Result<ProjectionStatus, StoreError> {
         let head = self.store.head().await?;
-        let Progress { position, state } = self.progress.borrow().clone();
+        let Progress { position, mut state } = self.progress.borrow().clone();
+        if state == ProjectionState::CatchingUp && position >= head {
+            state = ProjectionState::Live;
+        }
         Ok(ProjectionStatus {
             name: self.name(),
             version: self.projection.version(),
@@ -163,16 +174,26 @@ impl Projector {
 
     /// Runs until the store is closed or the task is ended.
     pub(crate) async fn run(self: Arc<Self>) {
+        let mut patience = FIRST_RETRY;
         loop {
-            let failed = matches!(self.progress.borrow().state, ProjectionState::Failed { .. });
-            if !failed && let Err(error) = self.follow().await {
-                match error {
-                    ProjectionError::Store(StoreError::Closed) => return,
-                    error => self.stop_at(error),
+            if !self.is_of_another_store() {
+                let before = self.progress.borrow().position;
+                match self.follow().await {
+                    Err(ProjectionError::Store(StoreError::Closed)) | Ok(()) => return,
+                    Err(error) => self.stop_at(error),
                 }
+                // One that got on since is tried again soon.
+                let got_on = self.progress.borrow().position > before;
+                patience = if got_on { FIRST_RETRY } else { (patience * 2).min(LAST_RETRY) };
+                let _ = tokio::time::timeout(patience, self.mended.notified()).await;
+            } else {
+                self.mended.notified().await;
             }
-            self.mended.notified().await;
         }
+    }
+
+    fn is_of_another_store(&self) -> bool {
+        matches!(self.progress.borrow().state, ProjectionState::Failed { position: Position::ZERO, .. })
     }
 
     fn stop_at(&self, error: ProjectionError) {
@@ -208,13 +229,31 @@ impl Projector {
 
     async fn write(&self, mut events: Vec<RecordedEvent>, upto: Position) -> Result<(), ProjectionError> {
         let mut written = self.written.lock().await;
-        // A rebuild may have put a read model in place that has these events already.
-        events.retain(|event| event.position() > *written);
-        if !events.is_empty() {
-            write_all_or_name_the_bad_one(&*self.model, &self.projection, events, upto).await?;
+        loop {
+            // A rebuild, or another process, may have put a read model in place that has these events already.
+            events.retain(|event| event.position() > *written);
+            if events.is_empty() {
+                *written = (*written).max(upto);
+                return Ok(());
+            }
+            let done =
+                write_all_or_name_the_bad_one(&*self.model, &self.projection, *written, events.clone(), upto);
+            match done.await {
+                Ok(()) => *written = upto,
+                Err(ProjectionError::ReadModel(ReadModelError::Superseded { found })) => {
+                    let went_back = found < *written;
+                    *written = found;
+                    if went_back {
+                        // Events before these are missing now: they are read again from where it is.
+                        return Err(ReadModelError::Superseded { found }.into());
+                    }
+                }
+                Err(error) => {
+                    *written = self.model.checkpoint().await?;
+                    return Err(error);
+                }
+            }
         }
-        *written = (*written).max(upto);
-        Ok(())
     }
 
     /// Waits until the read model has every event up to `position`.
@@ -223,6 +262,7 @@ impl Projector {
         at_least: Position,
         patience: Duration,
     ) -> Result<(), ProjectionError> {
+        let at_least = at_least.max(self.usable_from);
         let mut progress = self.progress.subscribe();
         let reached = |progress: &Progress| {
             progress.position >= at_least || matches!(progress.state, ProjectionState::Failed { .. })
@@ -232,6 +272,9 @@ impl Projector {
         let Progress { position, state } = self.progress.borrow().clone();
         let name = self.name();
         match state {
+            ProjectionState::Failed { position: Position::ZERO, .. } => {
+                Err(ProjectionError::NotOfThisStore { name, position, head: self.store.head().await? })
+            }
             ProjectionState::Failed { position, error } if position <= at_least => {
                 Err(ProjectionError::Stopped { name, position, reason: error })
             }
@@ -252,7 +295,8 @@ impl Projector {
         report: &(dyn Fn(RebuildProgress) + Send + Sync),
     ) -> Result<(), ProjectionError> {
         let fresh = self.model.begin_rebuild().await?;
-        fresh.write(Position::ZERO, prepare_work(Arc::clone(&self.projection))).await?;
+        fresh.bind(&self.store.store_id()).await?;
+        prepare(&*fresh, &self.projection, Position::ZERO).await?;
         let reached = self.build(&*fresh, Position::ZERO, report).await?;
         // The few events that came meanwhile are taken in while the live one waits.
         let mut written = self.written.lock().await;
@@ -260,7 +304,10 @@ impl Projector {
         self.model.swap_in(fresh).await?;
         *written = reached;
         self.progress.send_modify(|progress| {
-            *progress = Progress { position: reached, state: ProjectionState::CatchingUp };
+            progress.position = progress.position.max(reached);
+            if matches!(progress.state, ProjectionState::Failed { .. }) {
+                *progress = Progress { position: reached, state: ProjectionState::CatchingUp };
+            }
         });
         self.mended.notify_one();
         Ok(())
@@ -279,12 +326,12 @@ impl Projector {
         while let Some(mut events) = reader.next_batch().await? {
             events.retain(|event| event.position() <= head);
             let Some(last) = events.last().map(RecordedEvent::position) else { break };
-            write_all_or_name_the_bad_one(model, &self.projection, events, last).await?;
+            write_all_or_name_the_bad_one(model, &self.projection, reached, events, last).await?;
             reached = last;
             report(RebuildProgress { done: reached.get(), total: head.get() });
         }
         if reached < head {
-            model.write(head, nothing()).await?;
+            model.write(reached, head, nothing()).await?;
         }
         report(RebuildProgress { done: head.get(), total: head.get() });
         Ok(head)
@@ -295,27 +342,42 @@ fn nothing() -> TxWork {
     Box::new(|_| Box::pin(async { Ok(()) }))
 }
 
+async fn prepare(
+    model: &dyn ReadModel,
+    projection: &Arc<dyn AnyProjection>,
+    checkpoint: Position,
+) -> Result<(), ProjectionError> {
+    match model.write(checkpoint, checkpoint, prepare_work(Arc::clone(projection))).await {
+        // Another process got on with it, so the tables are there.
+        Err(ReadModelError::Superseded { .. }) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
 /// Writes a batch in one transaction. When that fails, the events are written one by one, so that the good ones before
 /// the bad one count and the bad one can be named.
 async fn write_all_or_name_the_bad_one(
     model: &dyn ReadModel,
     projection: &Arc<dyn AnyProjection>,
+    from: Position,
     events: Vec<RecordedEvent>,
     upto: Position,
 ) -> Result<(), ProjectionError> {
-    let whole = model.write(upto, apply_work(Arc::clone(projection), events.clone())).await;
+    let whole = model.write(from, upto, apply_work(Arc::clone(projection), events.clone())).await;
     if !matches!(whole, Err(ReadModelError::Work(_))) {
         return Ok(whole?);
     }
+    let mut from = from;
     for event in events {
         let position = event.position();
-        let one = model.write(position, apply_work(Arc::clone(projection), vec![event])).await;
+        let one = model.write(from, position, apply_work(Arc::clone(projection), vec![event])).await;
         one.map_err(|error| match error {
             ReadModelError::Work(error) => {
                 ProjectionError::Stopped { name: projection.name(), position, reason: error.to_string() }
             }
             other => other.into(),
         })?;
+        from = position;
     }
     Ok(())
 }

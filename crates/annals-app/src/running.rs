@@ -212,6 +212,16 @@ impl RunningApp {
         Ok(())
     }
 
+    /// Waits until the read model behind a question has taken in what the store holds now.
+    ///
+    /// # Errors
+    /// As [`catch_up`](Self::catch_up), and [`QueryError::Unknown`] when there is no such question.
+    pub async fn catch_up_for(&self, query: &str, patience: Duration) -> Result<(), QueryError> {
+        let handler = self.shared.queries.get(query).ok_or_else(|| self.unknown_query(query))?;
+        let head = self.shared.store.head().await.map_err(ProjectionError::from)?;
+        Ok(self.projector(handler.source())?.wait_for(head, patience).await?)
+    }
+
     /// Builds a read model anew from all events, beside the one that answers meanwhile, and swaps it in.
     ///
     /// # Errors

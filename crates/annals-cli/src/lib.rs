@@ -19,8 +19,17 @@ pub use program::{AppCommand, Program, store_program};
 pub use progress::Progress;
 pub use session::Session;
 
-/// Waits for Ctrl-C or, on Unix, SIGTERM.
+/// Waits for Ctrl-C or, on Unix, SIGTERM. The next one after it ends the process at once.
 pub async fn stop_signal() {
+    signal().await;
+    tokio::spawn(async {
+        signal().await;
+        eprintln!("ended at once");
+        std::process::exit(130);
+    });
+}
+
+async fn signal() {
     let interrupted = async {
         // Without a handler the signal ends the process as usual.
         if tokio::signal::ctrl_c().await.is_err() {

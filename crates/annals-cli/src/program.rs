@@ -115,6 +115,7 @@ fn run(matches: &ArgMatches, choose: impl FnOnce(GlobalOptions) -> Result<Runnin
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .init();
     let result = GlobalOptions::from_arg_matches(matches).map_err(Failure::usage).and_then(|options| {

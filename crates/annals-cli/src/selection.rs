@@ -119,7 +119,7 @@ fn print_events(output: Output, events: &[RecordedEvent]) -> Result<(), Failure>
 
 /// Prints the events of a read: a table for each batch, or a CloudEvent a line.
 pub(crate) async fn show(session: &Session, request: ReadRequest) -> Result<(), Failure> {
-    let store = session.open_store().await?.events;
+    let store = session.open_existing_store().await?.events;
     let mut reader = store.reader(request);
     let mut any = false;
     while let Some(events) = reader.next_batch().await? {
@@ -138,7 +138,7 @@ pub(crate) async fn follow(
     filter: Filter,
     after: Option<Position>,
 ) -> Result<(), Failure> {
-    let store = session.open_store().await?.events;
+    let store = session.open_existing_store().await?.events;
     let after = match after {
         Some(after) => after,
         None => store.head().await?,

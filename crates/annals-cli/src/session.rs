@@ -1,10 +1,9 @@
 //! What every command of the command line is given: the store, the application, how to print.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use annals_app::{App, RunningApp};
-use annals_core::{OpenedStore, StoreDrivers};
+use annals_core::{OpenedStore, StoreDrivers, StoreError};
 use clap::Args;
 
 use crate::{Failure, Output, Progress};
@@ -71,29 +70,49 @@ impl Session {
         self.options.store.as_deref().unwrap_or(&self.default_store)
     }
 
-    /// The folder that a `file:` store is in, if it is one.
-    pub fn store_folder(&self) -> Option<PathBuf> {
-        let (scheme, place) = self.store_url().split_once(':').unwrap_or(("file", self.store_url()));
-        (scheme == "file").then(|| PathBuf::from(place.strip_prefix("//").unwrap_or(place)))
-    }
-
-    /// Opens the store, saying what a person should know about it.
+    /// Opens the store, which is made if it is not there.
     ///
     /// # Errors
     /// What opening the store reports.
     pub async fn open_store(&self) -> Result<OpenedStore, Failure> {
-        let opened = self.drivers.open(self.store_url()).await?;
+        self.opened(self.drivers.open(self.store_url()).await)
+    }
+
+    /// Opens the store, which must be there: for what only reads, so that a misspelt address is no empty store.
+    ///
+    /// # Errors
+    /// What opening the store reports.
+    pub async fn open_existing_store(&self) -> Result<OpenedStore, Failure> {
+        self.opened(self.drivers.open_existing(self.store_url()).await)
+    }
+
+    /// Says what a person should know about how the store was found.
+    fn opened(&self, opened: Result<OpenedStore, StoreError>) -> Result<OpenedStore, Failure> {
+        let opened = opened?;
         opened.events.notices().iter().for_each(|notice| eprintln!("note: {notice}"));
         Ok(opened)
     }
 
-    /// Starts the application on the store.
+    /// Starts the application on the store, which is made if it is not there.
     ///
     /// # Errors
     /// What opening the store or starting reports.
     pub async fn start(&mut self) -> Result<RunningApp, Failure> {
+        let opened = self.open_store().await?;
+        self.start_on(opened).await
+    }
+
+    /// Starts the application on the store, which must be there.
+    ///
+    /// # Errors
+    /// What opening the store or starting reports.
+    pub async fn start_on_existing(&mut self) -> Result<RunningApp, Failure> {
+        let opened = self.open_existing_store().await?;
+        self.start_on(opened).await
+    }
+
+    async fn start_on(&mut self, opened: OpenedStore) -> Result<RunningApp, Failure> {
         let app = self.app.take().ok_or_else(|| Failure::new("the application was started before"))?;
-        let OpenedStore { events, read_models } = self.open_store().await?;
-        Ok(app.start(events, read_models).await?)
+        Ok(app.start(opened.events, opened.read_models).await?)
     }
 }

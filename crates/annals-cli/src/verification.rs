@@ -6,7 +6,7 @@ use crate::{Failure, Session};
 
 /// Checks every event of the store and prints what was checked.
 pub(crate) async fn verify(session: &Session) -> Result<(), Failure> {
-    let store = session.open_store().await?.events;
+    let store = session.open_existing_store().await?.events;
     session.say(format!("verifying {}", store.description()));
     let progress = Arc::new(session.progress("verifying", "bytes"));
     let shown = Arc::clone(&progress);

@@ -20,6 +20,9 @@ pub trait StoreDriver: Send + Sync {
     /// How an address looks and what it means, in a line for people.
     fn usage(&self) -> &'static str;
 
+    /// Whether there is anything at a place: a store, or something that stands in its way.
+    fn exists(&self, place: &str) -> bool;
+
     /// Opens the store at a place: the address without scheme and `:`.
     fn open<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<OpenedStore, StoreError>>;
 }
@@ -43,20 +46,39 @@ impl StoreDrivers {
         self.drivers.iter().map(|driver| driver.usage())
     }
 
-    /// Opens the store at an address. Text without a scheme is a folder, as if it began with `file:`.
+    /// Opens the store at an address, new or not. Text without a scheme is a folder, as if it began with `file:`.
     ///
     /// # Errors
     /// [`StoreError::BadUrl`] for an address of no known kind, and what opening reports.
     pub async fn open(&self, url: &str) -> Result<OpenedStore, StoreError> {
-        let bad = |reason: String| StoreError::BadUrl { url: url.to_owned(), reason };
-        if url.is_empty() || url.contains('\0') {
-            return Err(bad("expected an address such as file:my-data".to_owned()));
+        let (driver, place) = self.find(url)?;
+        driver.open(place).await
+    }
+
+    /// Opens the store at an address, which must be there.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`StoreError::Absent`].
+    pub async fn open_existing(&self, url: &str) -> Result<OpenedStore, StoreError> {
+        let (driver, place) = self.find(url)?;
+        if !driver.exists(place) {
+            return Err(StoreError::Absent { url: url.to_owned() });
         }
+        driver.open(place).await
+    }
+
+    fn find<'a>(&self, url: &'a str) -> Result<(&dyn StoreDriver, &'a str), StoreError> {
+        let bad = |reason: String| StoreError::BadUrl { url: url.to_owned(), reason };
         let (scheme, place) = url.split_once(':').unwrap_or(("file", url));
         let driver = self.drivers.iter().find(|driver| driver.scheme() == scheme);
         let unknown =
             || bad(format!("{scheme:?} is no kind of store known here; known are: {}", self.schemes()));
-        driver.ok_or_else(unknown)?.open(place.strip_prefix("//").unwrap_or(place)).await
+        let driver = driver.ok_or_else(unknown)?;
+        let place = place.strip_prefix("//").unwrap_or(place);
+        if place.contains('\0') || (place.is_empty() && scheme != "memory") {
+            return Err(bad("expected an address such as file:my-data".to_owned()));
+        }
+        Ok((&**driver, place))
     }
 
     fn schemes(&self) -> String {

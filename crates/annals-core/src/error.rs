@@ -202,6 +202,14 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed: open it again")]
     Closed,
+    /// There is no store at this address.
+    #[error(
+        "there is no store at {url:?}: check the address; what writes, such as append or import, makes a new one"
+    )]
+    Absent {
+        /// The address.
+        url: String,
+    },
     /// No store can be opened by this address.
     #[error("cannot open the store {url:?}: {reason}")]
     BadUrl {

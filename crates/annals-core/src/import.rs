@@ -1,8 +1,11 @@
 //! Appending what may be there already: imports that can be repeated.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use crate::{AppendError, AppendRequest, EventId, EventStore, KnownEvent, NewEvent};
+use crate::{
+    AppendError, AppendRequest, EventId, EventStore, FilterItem, KnownEvent, MAX_FILTER_ITEMS, NewEvent,
+    ReadRequest, Reader, RecordedEvent, StoreError, content_digest, encode_body,
+};
 
 /// What became of a batch of events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,8 +40,10 @@ pub async fn append_missing(store: &dyn EventStore, events: Vec<NewEvent>) -> Re
                 continue;
             }
             Err(AppendError::IdReused { id, .. }) => {
-                imported.conflicting.push(id);
-                left.retain(|event| event.event_id() != id);
+                let mut conflicting = conflicting_ids(store, &left).await?;
+                conflicting.insert(id);
+                left.retain(|event| !conflicting.contains(&event.event_id()));
+                imported.conflicting.extend(conflicting);
                 continue;
             }
             Err(error) => return Err(error),
@@ -46,6 +51,31 @@ pub async fn append_missing(store: &dyn EventStore, events: Vec<NewEvent>) -> Re
         break;
     }
     Ok(imported)
+}
+
+/// Those of the events whose id is stored with other content.
+///
+/// # Errors
+/// What [`EventStore::read`] reports.
+pub async fn conflicting_ids(
+    store: &dyn EventStore,
+    events: &[NewEvent],
+) -> Result<HashSet<EventId>, StoreError> {
+    let mut conflicting = HashSet::new();
+    for some in events.chunks(MAX_FILTER_ITEMS) {
+        let digests: HashMap<EventId, [u8; 32]> = some
+            .iter()
+            .map(|event| (event.event_id(), content_digest(&encode_body(event)).unwrap_or_default()))
+            .collect();
+        let items = digests.keys().map(|id| FilterItem { event_id: Some(*id), ..FilterItem::default() });
+        let mut stored = Reader::new(store, ReadRequest::new(items.collect()));
+        while let Some(events) = stored.next_batch().await? {
+            let others =
+                events.iter().filter(|event| digests.get(&event.id()) != Some(&event.content_digest()));
+            conflicting.extend(others.map(RecordedEvent::id));
+        }
+    }
+    Ok(conflicting)
 }
 
 fn leave_out(events: &mut Vec<NewEvent>, known: &[KnownEvent]) {

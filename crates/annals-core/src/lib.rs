@@ -41,7 +41,7 @@ pub use event::{MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_TAGS, NewEvent};
 pub use filter::{Filter, FilterItem, MAX_FILTER_ITEMS};
 pub use head::Head;
 pub use id::{EventId, EventIdError};
-pub use import::{Imported, append_missing};
+pub use import::{Imported, append_missing, conflicting_ids};
 pub use memory::{MemoryStore, collect_batch};
 pub use name::{
     Category, CausationId, ConsumerName, ContentType, CorrelationId, EventType, MAX_NAME_BYTES, NameError,

@@ -14,6 +14,7 @@ pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     state: RwLock<State>,
     head: Head,
+    id: crate::EventId,
 }
 
 #[derive(Default)]
@@ -40,7 +41,7 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// An empty store that takes the time from `clock`.
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: RwLock::default(), head: Head::default() }
+        Self { clock, state: RwLock::default(), head: Head::default(), id: crate::EventId::fresh() }
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -150,6 +151,10 @@ impl EventStore for MemoryStore {
 
     fn durability(&self) -> Durability {
         Durability::Memory
+    }
+
+    fn store_id(&self) -> String {
+        self.id.to_string()
     }
 
     fn description(&self) -> String {

@@ -167,6 +167,12 @@ pub enum ReadModelError {
         /// What the database said.
         source: BoxError,
     },
+    /// Another process has written to the read model meanwhile; nothing was written.
+    #[error("another process has moved the read model to position {found} meanwhile")]
+    Superseded {
+        /// Where its checkpoint is now.
+        found: Position,
+    },
     /// The work that was to be done in the transaction failed; the transaction was rolled back.
     #[error(transparent)]
     Work(BoxError),
@@ -201,8 +207,12 @@ pub trait ReadModel: Send + Sync {
     /// The position up to which events were applied; 0 for an empty read model.
     fn checkpoint(&self) -> BoxFuture<'_, Result<Position, ReadModelError>>;
 
-    /// Does `work` and moves the checkpoint, in one transaction.
-    fn write(&self, checkpoint: Position, work: TxWork) -> BoxFuture<'_, Result<(), ReadModelError>>;
+    /// Does `work` and moves the checkpoint from `from` to `to`, in one transaction. When the checkpoint is not at
+    /// `from`, because another process has moved it, nothing is done: [`ReadModelError::Superseded`].
+    fn write(&self, from: Position, to: Position, work: TxWork) -> BoxFuture<'_, Result<(), ReadModelError>>;
+
+    /// Remembers, the first time, which store the read model is made from; later, whether it is this one.
+    fn bind(&self, store_id: &str) -> BoxFuture<'_, Result<bool, ReadModelError>>;
 
     /// Begins to read: all queries of the returned transaction see the same state. It must not be used to write.
     fn read(&self) -> BoxFuture<'_, Result<Box<dyn ReadModelTx>, ReadModelError>>;

@@ -75,6 +75,9 @@ pub trait EventStore: Send + Sync + 'static {
     /// What an acknowledged append survives.
     fn durability(&self) -> Durability;
 
+    /// What tells this store from every other, for as long as it exists: read models remember it.
+    fn store_id(&self) -> String;
+
     /// A line for people: what kind of store this is and where.
     fn description(&self) -> String;
 

@@ -17,6 +17,8 @@ pub struct TimestampError {
     text: String,
 }
 
+const EPOCH: jiff::civil::DateTime = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
 impl Timestamp {
     /// From microseconds since 1970-01-01T00:00:00Z.
     pub const fn from_micros(micros: i64) -> Self {
@@ -45,8 +47,9 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(moment) => fmt::Display::fmt(&moment, f),
+        let since = jiff::SignedDuration::from_micros(self.0);
+        match EPOCH.checked_add(since) {
+            Ok(moment) => write!(f, "{moment}Z"),
             Err(_) => write!(f, "{} µs since 1970", self.0),
         }
     }
@@ -62,11 +65,21 @@ impl std::str::FromStr for Timestamp {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, TimestampError> {
-        let moment = text.parse::<jiff::Timestamp>().or_else(|_| {
-            let date: jiff::civil::Date = text.parse()?;
-            Ok::<_, jiff::Error>(date.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp())
-        });
-        moment.map(|m| Self(m.as_microsecond())).map_err(|_| TimestampError { text: text.to_owned() })
+        if let Ok(moment) = text.parse::<jiff::Timestamp>() {
+            return Ok(Self(moment.as_microsecond()));
+        }
+        // Dates stand for their first moment. The last hours of the year 9999, often written for "for ever", are
+        // beyond what the library takes for a moment with an offset, but not beyond its calendar.
+        let civil = match text.strip_suffix('Z') {
+            Some(moment) => moment.parse::<jiff::civil::DateTime>(),
+            None => text.parse::<jiff::civil::Date>().map(jiff::civil::DateTime::from),
+        };
+        let since = civil.map(|moment| moment.duration_since(EPOCH).as_micros());
+        since
+            .ok()
+            .and_then(|micros| i64::try_from(micros).ok())
+            .map(Self)
+            .ok_or(TimestampError { text: text.to_owned() })
     }
 }
 
@@ -108,6 +121,13 @@ mod tests {
         let moment: Timestamp = "1993-03-31T23:59:59.25Z".parse().unwrap();
         assert_eq!(moment.to_string(), "1993-03-31T23:59:59.25Z");
         assert_eq!("1993-03-31".parse::<Timestamp>().unwrap().to_string(), "1993-03-31T00:00:00Z");
+        for text in ["9999-12-31T23:59:59Z", "1969-12-31T23:59:59.999999Z", "-009999-01-02T00:00:00Z"] {
+            assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "2024-05-01T12:00:00+02:00".parse::<Timestamp>().unwrap().to_string(),
+            "2024-05-01T10:00:00Z"
+        );
         assert!("yesterday".parse::<Timestamp>().unwrap_err().to_string().contains("RFC 3339"));
     }
 }

@@ -33,7 +33,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        if self.status.is_server_error() {
+        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(status = self.status.as_u16(), code = self.code, "{}", self.detail);
         }
         let mut body = json!({
@@ -125,6 +125,9 @@ impl From<QueryError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "projection-stopped", detail)
                     .with("position", position.get())
             }
+            QueryError::Projection(ProjectionError::NotOfThisStore { .. }) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "read-model-unusable", detail)
+            }
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail),
         }
     }
@@ -138,7 +141,7 @@ macro_rules! from_rejection {
                     StatusCode::PAYLOAD_TOO_LARGE => "too-large",
                     _ => "malformed",
                 };
-                Self::new(rejection.status(), code, rejection.body_text().to_lowercase())
+                Self::new(rejection.status(), code, rejection.body_text())
             }
         }
     )*};

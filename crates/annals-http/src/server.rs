@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use annals_app::RunningApp;
 use tokio::net::TcpListener;
@@ -10,6 +11,9 @@ use tokio::sync::watch;
 
 use crate::guard::Guard;
 use crate::{Tokens, routes};
+
+/// After this long, a stopping service waits no more for clients that do not finish their requests.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// How a service listens.
 #[derive(Debug, Clone, Default)]
@@ -95,11 +99,19 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
         let (stopping, stopped) = watch::channel(false);
         let router = routes::router(self.app, self.guard, stopped);
+        let mut told = stopping.subscribe();
         let signal = async move {
             stop.await;
             stopping.send_replace(true);
         };
-        axum::serve(self.listener, router).with_graceful_shutdown(signal).await?;
-        Ok(())
+        let patience = async move {
+            let _ = told.wait_for(|stopping| *stopping).await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let serving = axum::serve(self.listener, router).with_graceful_shutdown(signal);
+        tokio::select! {
+            served = serving => Ok(served?),
+            () = patience => Ok(()),
+        }
     }
 }

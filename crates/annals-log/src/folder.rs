@@ -12,7 +12,8 @@ use crate::storage::{OpenMode, Storage};
 /// The file that says that this folder is a log, of which format, and which store: `annals-log 1 <32 hex digits>`.
 const FORMAT_FILE: &str = "format";
 const UNFINISHED_FORMAT_FILE: &str = "format.new";
-const NAMES: [&str; 6] = [FORMAT_FILE, UNFINISHED_FORMAT_FILE, "lock", "mark", "segments", "quarantine"];
+const NAMES: [&str; 7] =
+    [FORMAT_FILE, UNFINISHED_FORMAT_FILE, "lock", "mark", "segments", "quarantine", "read-models"];
 const LARGEST_FORMAT_FILE_BYTES: usize = 256;
 
 /// Looks at a folder without changing anything: the store in it, or `None` where one can be made.

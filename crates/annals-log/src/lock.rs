@@ -1,4 +1,4 @@
-//! One process at a time: a lock file that also tells who holds it and where the store is served.
+//! One process at a time: a lock on the folder, and a note in it that tells who holds it and where the store is served.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -7,22 +7,26 @@ use std::path::Path;
 use annals_core::StoreError;
 
 /// Holds the lock until it is dropped. The system releases it however the process ends.
+///
+/// The folder itself is locked: a file in it could be deleted, and a new one locked by somebody else.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
-    file: File,
+    /// Kept open, because closing it gives the lock up.
+    _folder: File,
+    note: File,
 }
 
 impl FolderLock {
     pub(crate) fn acquire(folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join("lock");
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = opened.map_err(|error| not_writable(folder, error))?;
-        match file.try_lock() {
+        let locked = File::open(folder).map_err(|error| StoreError::io("open", folder, error))?;
+        match locked.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(in_use(folder, &mut file)),
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", path, error)),
+            Err(TryLockError::WouldBlock) => return Err(in_use(folder, &path)),
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", folder, error)),
         }
-        let lock = Self { file };
+        let note = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let lock = Self { _folder: locked, note: note.map_err(|error| not_writable(folder, error))? };
         lock.announce("");
         Ok(lock)
     }
@@ -31,14 +35,16 @@ impl FolderLock {
     /// the note, which a full disk may not take.
     pub(crate) fn announce(&self, address: &str) {
         let text = format!("{}\n{address}\n", std::process::id());
-        let mut file = &self.file;
+        let mut file = &self.note;
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
     }
 }
 
-fn in_use(folder: &Path, file: &mut File) -> StoreError {
+fn in_use(folder: &Path, note: &Path) -> StoreError {
     let mut text = String::new();
-    let _ = file.take(4096).read_to_string(&mut text);
+    if let Ok(note) = File::open(note) {
+        let _ = note.take(4096).read_to_string(&mut text);
+    }
     let mut lines = text.lines();
     StoreError::InUse {
         path: folder.to_owned(),
@@ -58,5 +64,5 @@ pub(crate) fn not_writable(folder: &Path, error: std::io::Error) -> StoreError {
         );
         return StoreError::ReadOnly { reason };
     }
-    StoreError::io("open the lock file in", folder, error)
+    StoreError::io("write in", folder, error)
 }

@@ -216,6 +216,10 @@ impl EventStore for EventLog {
         Durability::Disk
     }
 
+    fn store_id(&self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.shared.store.0))
+    }
+
     fn description(&self) -> String {
         format!("an event log in the folder {}", self.folder().display())
     }

@@ -99,7 +99,13 @@ impl<'a> Recovery<'a> {
 
     fn read_segments(&mut self) -> Result<(), StoreError> {
         let folder = self.places.segments();
-        let names = self.storage.list(&folder).map_err(|error| StoreError::io("list", &folder, error))?;
+        let names = match self.storage.list(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let reason = "its folder \"segments\" is missing: restore it from a copy".to_owned();
+                return Err(StoreError::NotAStore { path: self.places.folder.clone(), reason });
+            }
+            listed => listed.map_err(|error| StoreError::io("list", &folder, error))?,
+        };
         let names: Vec<_> = names.into_iter().filter(|name| name.ends_with(SEGMENT_SUFFIX)).collect();
         for (index, name) in names.iter().enumerate() {
             self.read_segment(&folder.join(name), index + 1 == names.len())?;

@@ -81,3 +81,8 @@ fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
 pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
+
+/// Whether what is in the file is no database, or one that is not whole.
+pub(crate) fn is_damaged(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}

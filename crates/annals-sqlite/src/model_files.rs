@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use annals_core::BoxError;
+use annals_core::{BoxError, Clock, SystemClock};
 
 use crate::place::{beside, sync_folder_of};
 
@@ -82,6 +82,22 @@ pub(crate) fn rebuilding(path: &Path) -> PathBuf {
 pub(crate) fn remove_database(path: &Path) -> std::io::Result<()> {
     remove(path)?;
     BESIDE.into_iter().try_for_each(|suffix| remove(&beside(path, suffix)))
+}
+
+/// Sets a damaged database aside, for people to look at, so that an empty one can begin in its place.
+pub(crate) fn set_aside(path: &Path) -> std::io::Result<()> {
+    let micros = SystemClock.now().as_micros();
+    // Before its log goes: a log that a crash leaves beside no database, SQLite throws away.
+    std::fs::rename(path, beside(path, &format!(".damaged-{micros}")))?;
+    BESIDE.into_iter().try_for_each(|suffix| remove(&beside(path, suffix)))
+}
+
+/// Keeps other processes from opening or swapping files of the folder, until what is returned is dropped.
+pub(crate) fn lock_folder_of(path: &Path) -> Option<std::fs::File> {
+    // The folder and no file in it, so that nothing is left behind. Where a folder cannot be locked, as on Windows and
+    // some network disks, only two processes that open a damaged file, or swap, at the same moment are worse off.
+    let folder = std::fs::File::open(path.parent()?).ok()?;
+    folder.lock().ok().map(|()| folder)
 }
 
 /// Where one that is whole waits to take the place of the one at `path`.

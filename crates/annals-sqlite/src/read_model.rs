@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use annals_core::{BoxError, BoxFuture, Position, ReadModel, ReadModelError, ReadModelTx, TxWork, block_on};
 
-use crate::event_row::unsigned;
+use crate::connection::is_damaged;
 use crate::failure::with_advice;
-use crate::model_files::{Folder, rebuilding, remove_database, settle, take_the_place};
-use crate::model_writer::{CHECKPOINT, ModelJob, ModelWriter};
+use crate::model_files::{
+    Folder, lock_folder_of, rebuilding, remove_database, set_aside, settle, take_the_place,
+};
+use crate::model_writer::{CHECKPOINT, ModelJob, ModelWriter, checkpoint_of};
 use crate::pool::Pool;
-use crate::reply::{self, Reply};
+use crate::reply::{self, Answer, Reply};
 use crate::snapshot::Snapshot;
 use crate::work_threads::WorkThreads;
 use crate::worker::Worker;
@@ -60,17 +62,25 @@ impl Drop for Live {
 
 impl SqliteReadModel {
     /// Opens the file at `path`. A swap that a killed process had begun is finished, a rebuild that it left is removed.
+    /// A damaged file is set aside: what it held can be made anew from the events.
     pub(crate) fn open(name: &str, path: PathBuf, shared: Shared) -> Result<Arc<Self>, BoxError> {
+        // Else the file that one process has just begun could be what another sets aside.
+        let _alone = lock_folder_of(&path);
         take_the_place(&path)?;
         remove_database(&rebuilding(&path))?;
-        Self::at(name, path, false, shared)
+        let live = match Live::open(name, &path) {
+            Err(error) if error.downcast_ref().is_some_and(is_damaged) => {
+                set_aside(&path)?;
+                Live::open(name, &path)?
+            }
+            opened => opened?,
+        };
+        Ok(Self::with(name, path, false, live, shared))
     }
 
-    fn at(name: &str, path: PathBuf, rebuild: bool, shared: Shared) -> Result<Arc<Self>, BoxError> {
-        let live = RwLock::new(Live::open(name, &path)?);
-        let name = name.to_owned();
-        let building = Mutex::default();
-        Ok(Arc::new(Self(Arc::new(Inner { name, path, rebuild, live, building, shared }))))
+    fn with(name: &str, path: PathBuf, rebuild: bool, live: Arc<Live>, shared: Shared) -> Arc<Self> {
+        let (name, live, building) = (name.to_owned(), RwLock::new(live), Mutex::default());
+        Arc::new(Self(Arc::new(Inner { name, path, rebuild, live, building, shared })))
     }
 
     /// Runs `job` on a reading thread.
@@ -84,6 +94,18 @@ impl SqliteReadModel {
             let reply = self.0.shared.threads.run(move || job(&inner));
             let result = reply.await.unwrap_or_else(|| Err(CLOSED.into()));
             result.map_err(|source| self.0.database(operation, source))
+        })
+    }
+
+    /// Has the writer do a job. Sending it may have to wait for a swap, so that is done on a reading thread.
+    fn by_the_writer<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        job: impl FnOnce(Answer<Result<T, ReadModelError>>) -> ModelJob + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, ReadModelError>> {
+        Box::pin(async move {
+            let reply = self.blocking(operation, move |inner| inner.send(job)).await?;
+            reply.await.unwrap_or_else(|| Err(self.0.database(operation, CLOSED.into())))
         })
     }
 }
@@ -104,20 +126,18 @@ impl Inner {
     fn position(&self) -> Result<Position, BoxError> {
         let snapshot = self.snapshot()?;
         let connection = snapshot.connection().ok_or(CLOSED)?;
-        let mut statement = connection.prepare_cached(CHECKPOINT)?;
-        Ok(Position::new(statement.query_row([], |row| unsigned(row, 0))?))
+        Ok(checkpoint_of(connection)?)
     }
 
     /// Sends a job to the writer of the file that is open now.
     fn send<T>(
         &self,
-        job: impl FnOnce(reply::Answer<Result<(), ReadModelError>>) -> ModelJob,
-        keep: impl FnOnce(Reply<Result<(), ReadModelError>>) -> T,
-    ) -> Result<T, BoxError> {
+        job: impl FnOnce(Answer<Result<T, ReadModelError>>) -> ModelJob,
+    ) -> Result<Reply<Result<T, ReadModelError>>, BoxError> {
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
         let (answer, reply) = reply::pair();
         live.writer.send(job(answer)).map_err(|_| CLOSED)?;
-        Ok(keep(reply))
+        Ok(reply)
     }
 
     fn begin_rebuild(&self) -> Result<Arc<dyn ReadModel>, BoxError> {
@@ -130,7 +150,8 @@ impl Inner {
         }
         let path = rebuilding(&self.path);
         remove_database(&path)?;
-        let built = SqliteReadModel::at(&self.name, path, true, self.shared.clone())?;
+        let live = Live::open(&self.name, &path)?;
+        let built = SqliteReadModel::with(&self.name, path, true, live, self.shared.clone());
         *building = Arc::downgrade(&built);
         Ok(built)
     }
@@ -142,10 +163,11 @@ impl Inner {
         let built =
             built.ok_or("what is to be swapped in is not its rebuild: use the one from begin_rebuild")?;
         let built = &built.0;
-        block_on(built.send(ModelJob::Seal, |reply| reply)?).ok_or(CLOSED)??;
+        block_on(built.send(ModelJob::Seal)?).ok_or(CLOSED)??;
 
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
         let mut built_live = built.live.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = lock_folder_of(&self.path);
         let settled = retire(&live).and_then(|()| Ok(settle(&built.path, &self.path)?));
         if let Err(error) = settled {
             // Nothing has changed, so both go on as they were.
@@ -172,14 +194,13 @@ impl ReadModel for SqliteReadModel {
         self.blocking("read the checkpoint of", Inner::position)
     }
 
-    fn write(&self, checkpoint: Position, work: TxWork) -> BoxFuture<'_, Result<(), ReadModelError>> {
-        Box::pin(async move {
-            let send = move |inner: &Inner| {
-                inner.send(|answer| ModelJob::Write(checkpoint, work, answer), |reply| reply)
-            };
-            let reply = self.blocking("write to", send).await?;
-            reply.await.unwrap_or_else(|| Err(self.0.database("write to", CLOSED.into())))
-        })
+    fn write(&self, from: Position, to: Position, work: TxWork) -> BoxFuture<'_, Result<(), ReadModelError>> {
+        self.by_the_writer("write to", move |answer| ModelJob::Write { from, to, work, answer })
+    }
+
+    fn bind(&self, store_id: &str) -> BoxFuture<'_, Result<bool, ReadModelError>> {
+        let store_id = store_id.to_owned();
+        self.by_the_writer("bind", move |answer| ModelJob::Bind(store_id, answer))
     }
 
     fn read(&self) -> BoxFuture<'_, Result<Box<dyn ReadModelTx>, ReadModelError>> {

@@ -14,7 +14,11 @@ use crate::work_threads::WorkThreads;
 /// Keeps read models in a folder: a SQLite file for each version of each projection, `<name>-v<version>.sqlite`.
 ///
 /// Rows and checkpoint are committed together. A loss of power may undo the last commits, each as a whole, after which
-/// the projection goes on from the older checkpoint. A folder belongs to one process at a time.
+/// the projection goes on from the older checkpoint. A file that is damaged when it is opened is renamed to
+/// `….damaged-<microseconds>`, and an empty read model takes its place, to be made anew from the events.
+///
+/// Several processes may have a folder open: of those that apply the same events, the first one's writes count, and
+/// the others get [`ReadModelError::Superseded`]. A rebuild needs the read model for its process alone.
 ///
 /// ```
 /// use annals_core::{Position, ReadModelStore, params};
@@ -22,7 +26,7 @@ use crate::work_threads::WorkThreads;
 /// # annals_core::block_on(async {
 /// let models = SqliteReadModels::temporary()?;
 /// let balances = models.open("balances", 1).await?;
-/// balances.write(Position::new(7), Box::new(|tx| Box::pin(async move {
+/// balances.write(Position::ZERO, Position::new(7), Box::new(|tx| Box::pin(async move {
 ///     tx.execute("CREATE TABLE balances (account TEXT PRIMARY KEY, amount BIGINT)", &[]).await?;
 ///     tx.execute("INSERT INTO balances VALUES ($1, $2)", params!["42", 12_i64]).await?;
 ///     Ok(())

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use annals_core::StoreError;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::failure::store_error;
 use crate::place::{Found, identify};
@@ -22,6 +22,7 @@ CREATE TABLE annals_meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO annals_meta VALUES ('format', '1');
+INSERT INTO annals_meta VALUES ('store_id', lower(hex(randomblob(16))));
 
 CREATE TABLE events (
     position INTEGER PRIMARY KEY,
@@ -86,4 +87,24 @@ pub(crate) fn create(path: &Path, connection: &Connection) -> Result<(), StoreEr
         connection.execute_batch("ROLLBACK").map_err(failed)?;
     }
     ended
+}
+
+/// What tells the store from every other; made here for a store of a program that did not know of it yet.
+pub(crate) fn store_id(path: &Path, connection: &Connection) -> Result<String, StoreError> {
+    let stored = |connection: &Connection| {
+        let sql = "SELECT value FROM annals_meta WHERE key = 'store_id'";
+        connection.query_row(sql, [], |row| row.get(0)).optional()
+    };
+    let stored_or_made = || -> rusqlite::Result<String> {
+        if let Some(id) = stored(connection)? {
+            return Ok(id);
+        }
+        let tx = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        // Another process may have been first, and then its id counts.
+        tx.execute("INSERT OR IGNORE INTO annals_meta VALUES ('store_id', lower(hex(randomblob(16))))", [])?;
+        let id = stored(&tx)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        tx.commit()?;
+        Ok(id)
+    };
+    stored_or_made().map_err(|error| store_error(path, "cannot read the id of the store", &error))
 }

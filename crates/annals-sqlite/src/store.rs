@@ -45,6 +45,7 @@ use crate::{place, read, schema, statement, verify};
 /// ```
 pub struct SqliteStore {
     path: PathBuf,
+    id: String,
     head: Arc<Head>,
     waiters: Arc<AtomicUsize>,
     // Dropped in this order: the last connection to close is the writer's, which clears the log away.
@@ -67,14 +68,16 @@ impl SqliteStore {
         let connection = open_writer(&path, Synchronous::Full)
             .map_err(|error| store_error(&path, "cannot open the database", &error))?;
         schema::create(&path, &connection)?;
+        let id = schema::store_id(&path, &connection)?;
         place::sync_folder_of(&path).map_err(|error| StoreError::io("sync the folder of", &path, error))?;
         let head =
             read::head(&connection).map_err(|error| store_error(&path, "cannot read the end", &error))?;
-        Self::with_connection(path, connection, clock, head)
+        Self::with_connection(path, id, connection, clock, head)
     }
 
     fn with_connection(
         path: PathBuf,
+        id: String,
         connection: Connection,
         clock: Arc<dyn Clock>,
         head: Position,
@@ -93,7 +96,7 @@ impl SqliteStore {
         let writer =
             Worker::spawn("annals-sqlite-write", move |queue| writer.run(&queue)).map_err(no_thread)?;
         let readers = Readers::spawn(path.clone()).map_err(no_thread)?;
-        Ok(Self { path, head, waiters, readers, writer })
+        Ok(Self { path, id, head, waiters, readers, writer })
     }
 
     /// Where the file is.
@@ -187,6 +190,10 @@ impl EventStore for SqliteStore {
 
     fn durability(&self) -> Durability {
         Durability::Disk
+    }
+
+    fn store_id(&self) -> String {
+        self.id.clone()
     }
 
     fn description(&self) -> String {

@@ -61,7 +61,7 @@ impl WriteTx {
 /// # annals_core::block_on(async {
 /// let models = annals_sqlite::SqliteReadModels::temporary()?;
 /// let notes = models.open("notes", 1).await?;
-/// notes.write(Position::new(1), Box::new(|tx| Box::pin(async move {
+/// notes.write(Position::ZERO, Position::new(1), Box::new(|tx| Box::pin(async move {
 ///     let sqlite = annals_sqlite::connection(tx).ok_or("not on SQLite")?;
 ///     sqlite.execute_batch("CREATE TABLE notes (text TEXT); INSERT INTO notes VALUES ('by the driver')")?;
 ///     Ok(())

@@ -3,6 +3,8 @@
 
 #[path = "sqlite/kill.rs"]
 mod kill;
+#[path = "sqlite/model_sharing.rs"]
+mod model_sharing;
 #[path = "sqlite/models.rs"]
 mod models;
 #[path = "sqlite/opening.rs"]

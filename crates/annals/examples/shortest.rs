@@ -8,9 +8,9 @@ use annals::{Aggregate, App, Command, Context, DomainError, Event};
 use serde::{Deserialize, Serialize};
 
 #[derive(Event, Serialize, Deserialize)]
-enum AccountEvent { MoneyDeposited { cents: u64 }, MoneyWithdrawn { cents: u64 } }
+enum AccountEvent { MoneyDeposited { cents: u32 }, MoneyWithdrawn { cents: u32 } }
 #[derive(Command, Serialize, Deserialize)]
-enum AccountCommand { DepositMoney { cents: u64 }, WithdrawMoney { cents: u64 } }
+enum AccountCommand { DepositMoney { cents: u32 }, WithdrawMoney { cents: u32 } }
 #[derive(Debug, thiserror::Error, DomainError)]
 enum AccountError { #[error("only {0} cents are left")] InsufficientFunds(u64) }
 #[derive(Default, Clone, Serialize)]
@@ -24,15 +24,15 @@ impl Aggregate for Account {
 
     fn handle(&self, command: &AccountCommand, _: &Context) -> Result<Vec<AccountEvent>, AccountError> {
         match *command {
-            AccountCommand::WithdrawMoney { cents } if cents > self.cents => Err(AccountError::InsufficientFunds(self.cents)),
+            AccountCommand::WithdrawMoney { cents } if self.cents < cents.into() => Err(AccountError::InsufficientFunds(self.cents)),
             AccountCommand::WithdrawMoney { cents } => Ok(vec![AccountEvent::MoneyWithdrawn { cents }]),
             AccountCommand::DepositMoney { cents } => Ok(vec![AccountEvent::MoneyDeposited { cents }]),
         }
     }
     fn apply(&mut self, event: &AccountEvent) {
         match event {
-            AccountEvent::MoneyDeposited { cents } => self.cents += cents,
-            AccountEvent::MoneyWithdrawn { cents } => self.cents -= cents,
+            AccountEvent::MoneyDeposited { cents } => self.cents += u64::from(*cents),
+            AccountEvent::MoneyWithdrawn { cents } => self.cents -= u64::from(*cents),
         }
     }
 }

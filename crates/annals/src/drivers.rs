@@ -50,6 +50,10 @@ impl StoreDriver for LogDriver {
         "file:FOLDER    the embedded log, durable, open in one process"
     }
 
+    fn exists(&self, place: &str) -> bool {
+        Path::new(place).exists()
+    }
+
     fn open<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {
         let folder = Path::new(place).to_owned();
         Box::pin(blocking(move || {
@@ -72,6 +76,10 @@ impl StoreDriver for SqliteDriver {
         "sqlite:FILE    a SQLite database, durable"
     }
 
+    fn exists(&self, place: &str) -> bool {
+        Path::new(place).exists()
+    }
+
     fn open<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {
         let file = Path::new(place).to_owned();
         Box::pin(blocking(move || {
@@ -92,6 +100,10 @@ impl StoreDriver for MemoryDriver {
 
     fn usage(&self) -> &'static str {
         "memory:        in memory, gone when the program ends"
+    }
+
+    fn exists(&self, _place: &str) -> bool {
+        true
     }
 
     fn open<'a>(&'a self, _place: &'a str) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {

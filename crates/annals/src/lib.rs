@@ -27,7 +27,7 @@ pub use annals_core::{
     ReadModelStore, ReadModelTx, ReadRequest, Reader, RecordedEvent, Row, StoreDriver, StoreDrivers,
     StoreError, StreamName, StreamState, StreamSummary, Subscription, SubscriptionMessage, SystemClock,
     SystemEvent, Tag, Timestamp, TimestampError, TransactionalStore, TxWork, Value, VerifyReport, Version,
-    append_missing, cloud_event, params, parse_cloud_event, subscribe,
+    append_missing, cloud_event, conflicting_ids, params, parse_cloud_event, subscribe,
 };
 
 #[cfg(feature = "cli")]

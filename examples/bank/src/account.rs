@@ -510,12 +510,16 @@ mod tests {
 
     #[test]
     fn a_balance_never_overflows() {
-        let largest = Amount::LARGEST.to_string();
-        let full: Vec<_> =
-            std::iter::once(opened("0")).chain((0..9_000).map(|_| deposited(&largest))).collect();
-        let state = given::<Account>(full.clone()).when(deposit("1")).then([deposited("1")]);
-        assert!(state.balance > Amount::LARGEST);
-        let overfull = full.into_iter().chain((0..300).map(|_| deposited(&largest)));
-        given::<Account>(overfull).when(deposit(&largest)).then_refused("balance-too-large");
+        let balance = Amount::from_hundredths(i64::MAX - 50);
+        let full = Account { status: Status::Open, balance, ..Account::default() };
+        let context = Context {
+            id: "1".into(),
+            version: annals::Version::new(1),
+            occurred_at: annals::Timestamp::default(),
+            principal: annals::Principal::anonymous(),
+        };
+        assert_eq!(full.handle(&deposit("0.50"), &context), Ok(vec![deposited("0.50")]));
+        let refused = full.handle(&deposit("0.51"), &context);
+        assert_eq!(refused, Err(AccountError::BalanceTooLarge(amount("0.51"))));
     }
 }

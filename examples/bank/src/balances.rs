@@ -86,7 +86,10 @@ impl Projection for Balances {
 impl Change {
     fn take(&mut self, event: &AccountEvent) {
         match event {
-            AccountEvent::AccountOpened { currency, .. } => self.opened = Some(currency.to_string()),
+            AccountEvent::AccountOpened { currency, .. } => {
+                // Only the first opening counts, as in the account itself.
+                self.opened.get_or_insert_with(|| currency.to_string());
+            }
             AccountEvent::AccountClosed => self.status = Some("closed"),
             _ => {}
         }

@@ -23,8 +23,8 @@ pub enum AmountError {
 impl Amount {
     /// Nothing.
     pub const ZERO: Self = Self(0);
-    /// The largest amount of one transaction: ten trillions.
-    pub const LARGEST: Self = Self(1_000_000_000_000_000);
+    /// The largest amount of one transaction: ten thousand millions. Nine million of them fit into a sum.
+    pub const LARGEST: Self = Self(1_000_000_000_000);
 
     /// From hundredths.
     pub const fn from_hundredths(hundredths: i64) -> Self {
@@ -126,6 +126,9 @@ pub struct CurrencyError(String);
 const KEPT: [&str; 8] = ["CZK", "CHF", "DKK", "EUR", "GBP", "PLN", "SEK", "USD"];
 
 impl Currency {
+    /// Czech crowns.
+    pub const CZK: Self = Self(*b"CZK");
+
     /// The code.
     pub fn code(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -134,7 +137,7 @@ impl Currency {
 
 impl Default for Currency {
     fn default() -> Self {
-        Self(*b"CZK")
+        Self::CZK
     }
 }
 
@@ -215,7 +218,7 @@ mod tests {
         for text in ["", "-", ".5", "5.", "1.234", "1e400", "+1", " 1", "1,50", "0x1", "NaN", "١"] {
             assert!(matches!(text.parse::<Amount>(), Err(AmountError::Malformed(_))), "{text}");
         }
-        for text in ["10000000000000.01", "99999999999999999999", &"9".repeat(400)] {
+        for text in ["10000000000.01", "99999999999999999999", &"9".repeat(400)] {
             assert!(matches!(text.parse::<Amount>(), Err(AmountError::TooLarge(_))), "{text}");
         }
         assert!(serde_json::from_str::<Amount>("12.5").unwrap_err().to_string().contains("decimal string"));

@@ -89,6 +89,8 @@ async fn a_failing_event_stops_its_projection_only() {
         "the other went on"
     );
 
+    let status = app.projections().await.unwrap();
+    assert!(matches!(status[0].state, ProjectionState::Failed { position, .. } if position.get() == 3));
     let still = app.rebuild("counts", &|_| {}).await.unwrap_err();
     assert!(still.to_string().contains("stopped at position 3"), "{still}");
     assert_eq!(app.ask(of("a")).await.unwrap(), (3, 2), "a failed rebuild leaves the old one in place");
@@ -138,7 +140,7 @@ async fn a_read_model_of_another_store_is_not_answered_from() {
     let other = World { models: std::sync::Arc::clone(&world.models), ..World::new() };
     let app = other.start().await;
     let error = app.ask(of("a")).await.unwrap_err().to_string();
-    assert!(error.contains("it belongs to another store; rebuild \"counts\""), "{error}");
+    assert!(error.contains("was not made from this store"), "{error}");
     app.rebuild("counts", &|_| {}).await.unwrap();
     assert!(matches!(app.ask(of("a")).await, Err(QueryError::NotFound { .. })));
 }
@@ -148,4 +150,64 @@ async fn waiting_for_what_never_comes_ends() {
     let app = World::new().start().await;
     let error = app.ask(of("a")).at_least(Position::new(5)).await.unwrap_err();
     assert!(matches!(error, QueryError::Projection(ProjectionError::Behind { .. })), "{error}");
+}
+
+#[tokio::test]
+async fn a_stopped_projection_goes_on_by_itself_when_the_cause_is_gone() {
+    let world = World::new();
+    world.broken.store(true, Ordering::SeqCst);
+    let app = world.start().await;
+    let done = app.execute::<Counter>("a", increment(13)).await.unwrap();
+    assert!(app.catch_up(PATIENCE).await.is_err());
+    world.broken.store(false, Ordering::SeqCst);
+    let begun = std::time::Instant::now();
+    while app.ask(of("a")).at_least(done.position).await.is_err() {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_rebuilt_projection_is_live_as_before() {
+    let app = World::new().start().await;
+    app.execute::<Counter>("a", increment(1)).await.unwrap();
+    app.catch_up(PATIENCE).await.unwrap();
+    for _ in 0..3 {
+        app.rebuild("counts", &|_| {}).await.unwrap();
+        let all = app.projections().await.unwrap();
+        assert!(all.iter().all(|status| status.state == ProjectionState::Live), "{all:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_model_answers_nothing_before_it_was_built_once() {
+    let world = World::new();
+    let app = world.start().await;
+    app.execute::<Counter>("a", increment(13)).await.unwrap();
+    app.catch_up(PATIENCE).await.unwrap();
+    drop(app);
+    // The same events, and a read model that cannot be built from them.
+    let fresh = World { models: World::new().models, ..world };
+    fresh.broken.store(true, Ordering::SeqCst);
+    let error = fresh.start().await.ask(of("a")).await.unwrap_err();
+    assert!(matches!(error, QueryError::Projection(ProjectionError::Stopped { .. })), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_applications_on_one_read_model_apply_each_event_once() {
+    let world = World::new();
+    let folder = std::env::temp_dir().join(format!("annals-shared-models-{}", std::process::id()));
+    let models = || std::sync::Arc::new(annals_sqlite::SqliteReadModels::in_folder(&folder).unwrap());
+    let one = World { models: models(), store: world.store.clone(), broken: world.broken.clone() };
+    let other = World { models: models(), ..world };
+    let (one, other) = (one.start().await, other.start().await);
+    let mut last = Position::ZERO;
+    for n in 0..300 {
+        let app = if n % 2 == 0 { &one } else { &other };
+        last = app.execute::<Counter>("a", increment(1)).await.unwrap().position;
+    }
+    for app in [one, other] {
+        assert_eq!(app.ask(of("a")).at_least(last).await.unwrap(), (300, 300));
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -24,7 +24,7 @@ impl Projections {
             let request = RemoteRequest { path: "/projections".to_owned(), ..RemoteRequest::default() };
             return session.output().print_json(&Remote::new(server)?.send(request).await?);
         }
-        let app = session.start().await?;
+        let app = session.start_on_existing().await?;
         // One that has stopped or is behind is just what is to be shown.
         let _ = app.catch_up(GLANCE).await;
         session.output().print(&app.projections().await?)
@@ -48,7 +48,7 @@ impl Rebuild {
             let request = RemoteRequest { path, body: Some(Vec::new()), ..RemoteRequest::default() };
             return session.output().print_json(&Remote::new(server)?.send(request).await?);
         }
-        let app = session.start().await?;
+        let app = session.start_on_existing().await?;
         let progress = session.progress(&format!("rebuilding {}", self.projection), "positions");
         let begun = Instant::now();
         let total = std::sync::atomic::AtomicU64::new(0);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use annals_app::Principal;
+use annals_app::{Principal, RunningApp};
 use annals_core::Position;
 use clap::Args;
 
@@ -11,6 +11,28 @@ use crate::{Failure, Session};
 
 /// How long a read model may take to catch up before the question is given up.
 const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// A read model that takes longer than this to catch up shows how far it is.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// Waits until the read model behind a question has all events.
+async fn catch_up(app: &RunningApp, session: &Session, query: &str) -> Result<(), Failure> {
+    let caught_up = app.catch_up_for(query, PATIENCE);
+    tokio::pin!(caught_up);
+    if let Ok(done) = tokio::time::timeout(SILENCE, &mut caught_up).await {
+        return Ok(done?);
+    }
+    let progress = session.progress("catching up", "positions");
+    loop {
+        let behind = app.projections().await?;
+        let slowest = behind.iter().min_by_key(|status| status.position);
+        slowest.into_iter().for_each(|status| progress.set(status.position.get(), status.head.get()));
+        if let Ok(done) = tokio::time::timeout(SILENCE / 5, &mut caught_up).await {
+            progress.finish();
+            return Ok(done?);
+        }
+    }
+}
 
 /// A question.
 #[derive(Debug, Args)]
@@ -42,8 +64,8 @@ impl Query {
                 Remote::new(server)?.send(RemoteRequest { path, ..RemoteRequest::default() }).await?;
             return session.output().print_json(&answer);
         }
-        let app = session.start().await?;
-        app.catch_up(PATIENCE).await?;
+        let app = session.start_on_existing().await?;
+        catch_up(&app, &session, &self.query).await?;
         let answer = app.answer(&self.query, form, Position::ZERO, &Principal::anonymous()).await?;
         session.output().print_json(&answer.json)
     }

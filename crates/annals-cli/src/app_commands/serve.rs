@@ -1,6 +1,6 @@
 //! `serve`: the application over HTTP.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use annals_app::RunningApp;
@@ -20,7 +20,7 @@ pub(crate) struct Serve {
 #[derive(Debug, Clone, Args)]
 pub struct Listening {
     /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4000")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4000", value_parser = parse_address)]
     listen: SocketAddr,
     /// A file of lines NAME TOKEN: whoever sends `authorization: Bearer TOKEN` is let in as NAME
     #[arg(long, value_name = "FILE")]
@@ -28,6 +28,11 @@ pub struct Listening {
     /// Listen beyond this machine although no tokens are set
     #[arg(long)]
     open_to_everyone: bool,
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let expected = || "expected HOST:PORT, such as 127.0.0.1:4000".to_owned();
+    text.to_socket_addrs().map_err(|_| expected())?.next().ok_or_else(expected)
 }
 
 impl Serve {

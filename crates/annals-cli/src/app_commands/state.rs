@@ -51,7 +51,7 @@ impl State {
             (.., Some(moment)) => At::RecordedAt(moment),
             _ => At::Now,
         };
-        let app = session.start().await?;
+        let app = session.start_on_existing().await?;
         session.output().print(&app.state(&self.category, &self.id, at).await?)
     }
 }

@@ -3,11 +3,14 @@
 mod append;
 mod transfer;
 
-use annals_core::{Position, ReadFrom, StreamName, Version};
+use annals_core::{Position, ReadFrom, StreamName, StreamSummary, Version};
 use clap::{Args, Subcommand};
 
 use crate::selection::{self, Selection, Span};
 use crate::{Failure, Session, verification};
+
+/// How many streams are asked for at once.
+const STREAMS_AT_ONCE: usize = 10_000;
 
 /// The commands for stores without an application.
 #[derive(Debug, Subcommand)]
@@ -49,7 +52,7 @@ pub(crate) struct Streams {
     #[arg(long, value_name = "NAME")]
     after: Option<StreamName>,
     /// At most so many
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    #[arg(long, value_name = "COUNT", default_value_t = usize::MAX, hide_default_value = true)]
     limit: usize,
 }
 
@@ -68,8 +71,17 @@ impl StoreCommands {
             Self::Append(append) => append.run(session).await,
             Self::Read(read) => read.run(session).await,
             Self::Streams(Streams { after, limit }) => {
-                let store = session.open_store().await?.events;
-                session.output().print(&store.streams(after, limit).await?)
+                let store = session.open_existing_store().await?.events;
+                let mut listed: Vec<StreamSummary> = Vec::new();
+                while listed.len() < limit {
+                    let after = listed.last().map(|last| last.stream.clone()).or_else(|| after.clone());
+                    let more = store.streams(after, (limit - listed.len()).min(STREAMS_AT_ONCE)).await?;
+                    if more.is_empty() {
+                        break;
+                    }
+                    listed.extend(more);
+                }
+                session.output().print(&listed)
             }
             Self::Tail(Tail { selection, after }) => {
                 selection::follow(&session, selection.filter(), after).await
@@ -100,7 +112,7 @@ impl Read {
 }
 
 async fn info(session: &Session) -> Result<(), Failure> {
-    let store = session.open_store().await?.events;
+    let store = session.open_existing_store().await?.events;
     let last = store.read(annals_core::ReadRequest::last(annals_core::Filter::all())).await?;
     session.output().print(&serde_json::json!({
         "store": session.store_url(),

@@ -30,12 +30,17 @@ pub(crate) struct Export {
 
 impl Export {
     pub(crate) async fn run(self, session: Session) -> Result<(), Failure> {
-        let store = session.open_store().await?.events;
+        let store = session.open_existing_store().await?.events;
         let mut out: Box<dyn Write + Send> = match &self.file {
             None => Box::new(BufWriter::new(std::io::stdout())),
             Some(path) => {
                 let file = File::create_new(path);
-                let failed = |error| Failure::new(format!("cannot create {}: {error}", path.display()));
+                let failed = |error| {
+                    Failure::new(format!(
+                        "cannot create {}: {error}; name a file that is not there yet",
+                        path.display()
+                    ))
+                };
                 Box::new(BufWriter::new(file.map_err(failed)?))
             }
         };
@@ -96,6 +101,10 @@ impl Import {
                 std::io::Read::take(&mut input, LONGEST_LINE_BYTES as u64).read_until(b'\n', &mut line)?;
             if read == 0 {
                 break;
+            }
+            if read == LONGEST_LINE_BYTES && line.last() != Some(&b'\n') {
+                // The rest of a line this long is passed by, so that the next one begins where it does.
+                done += input.skip_until(b'\n')? as u64;
             }
             done += read as u64;
             number += 1;

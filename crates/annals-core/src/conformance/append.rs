@@ -146,8 +146,10 @@ pub async fn a_checkpoint_is_stored_with_the_append(fixture: &dyn Fixture) {
     assert_eq!(store.checkpoint(&consumer).await.unwrap(), Some(Position::new(9)));
     append(&*store, [event("a-1", "X")]).await;
     if fixture.keeps_events() {
+        let id = store.store_id();
         drop(store);
         let store = open(fixture).await;
+        assert_eq!(store.store_id(), id, "a store stays the same store");
         assert_eq!(store.checkpoint(&consumer).await.unwrap(), Some(Position::new(9)));
         assert_eq!(store.head().await.unwrap(), Position::new(2));
     }

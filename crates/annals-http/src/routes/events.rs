@@ -68,7 +68,7 @@ pub(super) async fn read_stream(
             Some(position) => position,
             None => position_before(&service, &filter, first).await?,
         };
-        return Ok(live(service, filter, after));
+        return live(service, filter, after).await;
     }
     let request = ReadRequest::new(filter).from(ReadFrom::Version(first));
     let next = |last: &RecordedEvent| format!("/streams/{}?after={}", encode(&name), last.version());
@@ -134,7 +134,7 @@ pub(super) async fn read_events(
     let page = EventsPage::parse(&query)?;
     if wants_live(&headers) {
         let after = last_event_id(&headers)?.unwrap_or(page.after);
-        return Ok(live(service, page.filter(), after));
+        return live(service, page.filter(), after).await;
     }
     let kept: Vec<&str> =
         query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("after=")).collect();
@@ -190,14 +190,21 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, Problem> {
 }
 
 /// Events from a position on, then live, until the client leaves or the service stops.
-fn live(service: Service, filter: Filter, after: Position) -> Response {
+async fn live(service: Service, filter: Filter, after: Position) -> Result<Response, Problem> {
+    let head = service.app.store().head().await?;
+    if after > head {
+        let detail = format!(
+            "position {after} is beyond the end of the log, which is {head}: was it of another store?"
+        );
+        return Err(Problem::malformed(detail));
+    }
     let mut stopped = service.stopped.clone();
     let events = live_events(subscribe(Arc::clone(service.app.store()), filter, after));
     let until_stopped = async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
     let events = events.take_until(Box::pin(until_stopped));
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
 /// The messages of a subscription as server-sent events: each event with its position as id, and `caught-up` when

@@ -60,6 +60,8 @@ fn events_come_from_history_then_live_and_can_be_resumed() {
     assert_eq!(stream.next().unwrap(), "6");
     let bad = service.send("GET", "/events", &[("accept", "text/event-stream"), ("last-event-id", "x")], b"");
     bad.problem(400, "malformed");
+    let beyond = service.send("GET", "/events?after=99", &[("accept", "text/event-stream")], b"");
+    assert!(beyond.problem(400, "malformed").contains("the end of the log, which is 6"));
 }
 
 #[test]

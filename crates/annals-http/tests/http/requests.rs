@@ -152,6 +152,7 @@ fn health_and_projections_are_told() {
     assert_eq!((ready.status, &ready.json()["ready"]), (200, &true.into()));
     let rebuilt = service.send("POST", "/projections/jars/rebuild", &[], b"");
     assert_eq!((rebuilt.status, &rebuilt.json()["name"]), (200, &"jars".into()));
+    assert_eq!(service.get("/readyz").status, 200, "a rebuilt read model is ready again");
     assert_eq!(service.get("/projections").json()[0]["position"], 1);
     let index = service.get("/").json();
     assert_eq!(index["commands"][0], "POST /commands/jar/{id}/PutCoinsIn");

@@ -16,6 +16,9 @@ fn a_second_opener_is_told_who_has_it_and_what_to_do() {
     annals_core::EventStore::announce(&log, "http://127.0.0.1:4000");
     let error = EventLog::open(folder.path(), without_marks()).err().unwrap();
     assert!(error.to_string().contains("--server http://127.0.0.1:4000"), "{error}");
+    std::fs::remove_file(folder.path().join("lock")).unwrap();
+    let error = EventLog::open(folder.path(), without_marks()).err().unwrap();
+    assert!(matches!(error, StoreError::InUse { .. }), "without the note too: {error}");
     append(&log, "a-1", "1");
     drop(log);
     assert_eq!(read_all(&open(folder.path())).len(), 1);

@@ -108,3 +108,27 @@ fn an_empty_file_becomes_a_store_and_closing_leaves_one_file() {
     assert_eq!(names_in(folder.path()), ["file:events?mode=ro"]);
     assert_eq!(block_on(open(&path).head()).unwrap().get(), 3);
 }
+
+#[test]
+fn a_store_keeps_its_id_and_no_other_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.sqlite");
+    let id = open(&path).store_id();
+    assert!(id.len() == 32 && id.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')), "{id}");
+    assert_eq!(open(&path).store_id(), id);
+    assert_ne!(open(&folder.path().join("other.sqlite")).store_id(), id);
+
+    // A store made before there were ids is given one, by whichever process is first.
+    let tool = Connection::open(&path).unwrap();
+    assert_eq!(tool.execute("DELETE FROM annals_meta WHERE key = 'store_id'", []).unwrap(), 1);
+    drop(tool);
+    let opening: Vec<_> = (0..4)
+        .map(|_| {
+            let path = path.clone();
+            std::thread::spawn(move || open(&path).store_id())
+        })
+        .collect();
+    let ids: Vec<_> = opening.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert!(ids[0] != id && ids.iter().all(|other| *other == ids[0]), "{ids:?}");
+    assert_eq!(open(&path).store_id(), ids[0]);
+}

@@ -8,7 +8,7 @@ use annals_core::conformance::block_on;
 use annals_core::{Position, ReadModel, ReadModelStore};
 use annals_sqlite::SqliteReadModels;
 
-use super::models::{add, sum};
+use super::models::{add, sum, write};
 
 fn open(folder: &Path) -> (SqliteReadModels, Arc<dyn ReadModel>) {
     let models = SqliteReadModels::in_folder(folder).unwrap();
@@ -27,11 +27,11 @@ fn names_in(folder: &Path) -> Vec<String> {
 fn the_old_one_answers_until_the_new_one_is_swapped_in() {
     let folder = tempfile::tempdir().unwrap();
     let (models, model) = open(folder.path());
-    block_on(model.write(Position::new(3), add(1))).unwrap();
+    block_on(write(&*model, 3, add(1))).unwrap();
     for round in 1..=3 {
         let built = block_on(model.begin_rebuild()).unwrap();
         assert_eq!(block_on(built.checkpoint()).unwrap(), Position::ZERO);
-        block_on(built.write(Position::new(10 + round), add(100 * round as i64))).unwrap();
+        block_on(write(&*built, 10 + round, add(100 * round as i64))).unwrap();
         let before = if round == 1 { 1 } else { 100 * (round as i64 - 1) + 5 };
         assert_eq!((sum(&*model), sum(&*built)), (before, 100 * round as i64));
 
@@ -43,7 +43,7 @@ fn the_old_one_answers_until_the_new_one_is_swapped_in() {
         assert_eq!(sum(&*model), 100 * round as i64);
         assert_eq!(block_on(model.checkpoint()).unwrap(), Position::new(10 + round));
 
-        block_on(built.write(Position::new(20), add(5))).unwrap();
+        block_on(write(&*built, 20, add(5))).unwrap();
         drop(reading);
         assert_eq!(sum(&*model), 100 * round as i64 + 5, "both names are the same read model now");
     }
@@ -57,7 +57,7 @@ fn the_old_one_answers_until_the_new_one_is_swapped_in() {
 fn readers_never_notice_a_swap() {
     let folder = tempfile::tempdir().unwrap();
     let (_models, model) = open(folder.path());
-    block_on(model.write(Position::new(1), add(1))).unwrap();
+    block_on(write(&*model, 1, add(1))).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..3)
@@ -75,9 +75,9 @@ fn readers_never_notice_a_swap() {
             .collect();
         for round in 2..=20 {
             let built = block_on(model.begin_rebuild()).unwrap();
-            block_on(built.write(Position::new(1), add(round * 10))).unwrap();
+            block_on(write(&*built, 1, add(round * 10))).unwrap();
             block_on(model.swap_in(built)).unwrap();
-            block_on(model.write(Position::new(2), add(1))).unwrap();
+            block_on(write(&*model, 2, add(1))).unwrap();
         }
         done.store(true, Ordering::SeqCst);
         assert!(readers.into_iter().all(|reader| reader.join().unwrap() > 0));
@@ -96,11 +96,11 @@ fn only_its_own_rebuild_can_be_swapped_in_and_only_one_is_under_way() {
     assert!(message(block_on(model.swap_in(other))).contains("not its rebuild"));
     assert!(message(block_on(model.begin_rebuild()).map(drop)).contains("under way"));
     assert!(message(block_on(built.begin_rebuild()).map(drop)).contains("rebuild itself"));
-    block_on(built.write(Position::new(9), add(9))).unwrap();
+    block_on(write(&*built, 9, add(9))).unwrap();
     drop(built);
     let again = block_on(model.begin_rebuild()).unwrap();
     assert_eq!(block_on(again.checkpoint()).unwrap(), Position::ZERO, "a dropped rebuild is forgotten");
-    block_on(again.write(Position::new(8), add(8))).unwrap();
+    block_on(write(&*again, 8, add(8))).unwrap();
     block_on(model.swap_in(Arc::clone(&again))).unwrap();
     assert!(message(block_on(model.swap_in(again))).contains("not its rebuild"), "once is enough");
     assert_eq!(sum(&*model), 8);
@@ -110,7 +110,7 @@ fn only_its_own_rebuild_can_be_swapped_in_and_only_one_is_under_way() {
 fn what_a_killed_rebuild_left_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let (models, model) = open(folder.path());
-    block_on(model.write(Position::new(1), add(1))).unwrap();
+    block_on(write(&*model, 1, add(1))).unwrap();
     drop((model, models));
     let left = ["", "-wal", "-shm", "-journal"].map(|end| format!("sums-v1.rebuilding.sqlite{end}"));
     for name in &left {
@@ -124,7 +124,7 @@ fn what_a_killed_rebuild_left_is_removed() {
         std::fs::write(folder.path().join(name), "left behind").unwrap();
     }
     let built = block_on(model.begin_rebuild()).unwrap();
-    block_on(built.write(Position::new(2), add(2))).unwrap();
+    block_on(write(&*built, 2, add(2))).unwrap();
     block_on(model.swap_in(built)).unwrap();
     assert_eq!(sum(&*model), 2);
 }
@@ -134,12 +134,12 @@ fn what_a_killed_rebuild_left_is_removed() {
 fn every_state_within_a_swap_opens_as_old_or_new() {
     let folder = tempfile::tempdir().unwrap();
     let (models, model) = open(folder.path());
-    block_on(model.write(Position::new(1), add(1))).unwrap();
+    block_on(write(&*model, 1, add(1))).unwrap();
     // A read under way keeps rows in the log.
     let reading = block_on(model.read()).unwrap();
-    block_on(model.write(Position::new(2), add(1))).unwrap();
+    block_on(write(&*model, 2, add(1))).unwrap();
     let built = block_on(model.begin_rebuild()).unwrap();
-    block_on(built.write(Position::new(9), add(9))).unwrap();
+    block_on(write(&*built, 9, add(9))).unwrap();
     let copy = |from: &Path, names: &[(&str, &str)]| {
         let image = tempfile::tempdir().unwrap();
         for (name, new_name) in names {
@@ -172,7 +172,7 @@ fn every_state_within_a_swap_opens_as_old_or_new() {
         assert_eq!(sum(&*model), *expected, "state {index}");
         let at = block_on(model.checkpoint()).unwrap().get();
         assert_eq!(at as i64, *expected, "state {index}");
-        block_on(model.write(Position::new(10), add(1))).unwrap();
+        block_on(write(&*model, 10, add(1))).unwrap();
         drop((model, models));
         assert_eq!(names_in(image.path()), ["sums-v1.sqlite"], "state {index}");
         assert_eq!(sum(&*open(image.path()).1), expected + 1, "state {index}");

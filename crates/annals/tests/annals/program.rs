@@ -113,7 +113,10 @@ fn bad_appends_are_refused() {
         let stderr = fails(folder, &arguments, 2);
         assert!(stderr.contains(said), "{arguments:?}: {stderr}");
     }
-    assert_eq!(json(folder, &["info"])["events"], 0);
+    for reading in ["info", "read", "streams", "tail", "export", "verify"] {
+        assert!(fails(folder, &[reading], 1).contains("there is no store at \"file:annals-data\""));
+    }
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0, "nothing was made");
 }
 
 #[test]

@@ -6,18 +6,21 @@
 
 mod row;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use annals::cli::{AppCommand, Failure, Progress, Session};
-use annals::{EventId, EventStore, append_missing};
+use annals::{
+    BoxError, EventId, EventStore, NewEvent, ReadRequest, append_missing, conflicting_ids, decode_event,
+};
 use clap::Args;
 use serde::Serialize;
 
-use row::{TransactionRow, expected_header, is_header};
+use crate::account::AccountEvent;
+use row::{FILE_CURRENCY, TransactionRow, expected_header, is_header};
 
 /// How many rows are stored by one append.
 const BATCH_ROWS: usize = 1_000;
@@ -31,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 /// Import a bank-transaction file; rows that were imported before are passed by
 #[derive(Args)]
 pub struct Import {
-    /// The file: `;`-separated, one transaction a line, the first line names the columns
+    /// The file: `;`-separated, one transaction a line, the first line names the columns; - is stdin
     file: PathBuf,
 }
 
@@ -53,7 +56,7 @@ impl AppCommand for Import {
     async fn run(self, mut session: Session) -> Result<(), Failure> {
         let begun = Instant::now();
         let lines = Lines::open(&self.file)?;
-        let total = count_lines(&self.file)?.saturating_sub(1);
+        let total = count_lines(&self.file)?;
         let app = session.start().await?;
         let progress = session.progress("importing", "rows");
         let mut importing = Importing::new(&**app.store());
@@ -66,7 +69,10 @@ impl AppCommand for Import {
             )));
         }
         let mut summary = importing.finish();
-        app.catch_up(PATIENCE).await?;
+        tokio::select! {
+            caught_up = app.catch_up(PATIENCE) => caught_up?,
+            () = annals::cli::stop_signal() => session.say("interrupted; all rows are kept, read models follow later"),
+        }
         summary.seconds = (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3;
         session.output().print(&summary)
     }
@@ -79,13 +85,18 @@ fn cannot_read(path: &Path) -> impl Fn(std::io::Error) -> Failure + '_ {
 /// The lines of a transaction file after the one that names the columns, with their numbers.
 struct Lines {
     path: PathBuf,
-    input: BufReader<File>,
+    input: Box<dyn BufRead + Send>,
     number: u64,
 }
 
 impl Lines {
     fn open(path: &Path) -> Result<Self, Failure> {
-        let input = BufReader::with_capacity(1 << 16, File::open(path).map_err(cannot_read(path))?);
+        let input: Box<dyn BufRead + Send> = match path.as_os_str() == "-" {
+            true => Box::new(BufReader::new(std::io::stdin())),
+            false => {
+                Box::new(BufReader::with_capacity(1 << 16, File::open(path).map_err(cannot_read(path))?))
+            }
+        };
         let mut lines = Self { path: path.to_owned(), input, number: 0 };
         let header = lines.next()?.map(|(_, line)| line).unwrap_or_default();
         if is_header(&header) {
@@ -117,14 +128,18 @@ impl Lines {
     }
 }
 
+/// How many rows a file has, for the progress; 0 where looking would use up what is to be read.
 fn count_lines(path: &Path) -> Result<u64, Failure> {
+    if !path.is_file() {
+        return Ok(0);
+    }
     let mut input = File::open(path).map_err(cannot_read(path))?;
     let mut buffer = vec![0; 1 << 16];
-    let mut count = 0;
+    let mut count = 0_u64;
     loop {
         let read = input.read(&mut buffer).map_err(cannot_read(path))?;
         if read == 0 {
-            return Ok(count);
+            return Ok(count.saturating_sub(1));
         }
         count += buffer[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
     }
@@ -133,7 +148,8 @@ fn count_lines(path: &Path) -> Result<u64, Failure> {
 /// An import on its way.
 struct Importing<'a> {
     store: &'a dyn EventStore,
-    accounts: HashSet<String>,
+    /// The accounts seen so far; those that the rows cannot be booked on, with the reason.
+    accounts: HashMap<String, Option<String>>,
     batch: Vec<(u64, TransactionRow)>,
     ids: HashSet<EventId>,
     summary: Summary,
@@ -143,7 +159,7 @@ impl<'a> Importing<'a> {
     fn new(store: &'a dyn EventStore) -> Self {
         Self {
             store,
-            accounts: HashSet::new(),
+            accounts: HashMap::new(),
             batch: Vec::new(),
             ids: HashSet::new(),
             summary: Summary::default(),
@@ -164,7 +180,7 @@ impl<'a> Importing<'a> {
             }
             if self.batch.len() >= BATCH_ROWS {
                 self.store_batch().await?;
-                progress.set(number - 1, total);
+                progress.set(number - 1, total.max(number - 1));
                 let stopped = tokio::time::timeout(Duration::ZERO, &mut stop).await.is_ok();
                 if stopped {
                     return Ok(true);
@@ -193,29 +209,64 @@ impl<'a> Importing<'a> {
     }
 
     async fn store_batch(&mut self) -> Result<(), Failure> {
-        let batch = std::mem::take(&mut self.batch);
         self.ids.clear();
+        let batch = std::mem::take(&mut self.batch);
+        let batch = self.without_broken(batch).await?;
         let mut openings = Vec::new();
         for (_, row) in &batch {
-            if self.accounts.insert(row.account.clone()) {
+            if !self.accounts.contains_key(&row.account) {
+                self.accounts.insert(row.account.clone(), None);
                 openings.push(row.opening()?);
             }
         }
         self.summary.events += append_missing(self.store, openings).await?.appended;
-        let transactions = batch.iter().map(|(_, row)| row.transaction()).collect::<Result<Vec<_>, _>>()?;
-        let stored = append_missing(self.store, transactions).await?;
+        let stored = append_missing(self.store, transactions(&batch)?).await?;
         self.summary.events += stored.appended;
         self.summary.imported += stored.appended;
         self.summary.already_present += stored.already_present;
         self.summary.transactions += stored.appended + stored.already_present;
-        for (number, row) in batch.iter().filter(|(_, row)| stored.conflicting.contains(&row.event_id())) {
-            let transaction = &row.transaction;
-            self.broken(
-                *number,
-                format!("transaction {transaction} was imported before and says something else now"),
-            );
-        }
         Ok(())
+    }
+
+    /// Leaves out the rows that contradict what is stored, before anything of the batch is.
+    async fn without_broken(
+        &mut self,
+        batch: Vec<(u64, TransactionRow)>,
+    ) -> Result<Vec<(u64, TransactionRow)>, Failure> {
+        let conflicting = conflicting_ids(self.store, &transactions(&batch)?).await?;
+        let mut good = Vec::with_capacity(batch.len());
+        for (number, row) in batch {
+            if conflicting.contains(&row.event_id()) {
+                let transaction = &row.transaction;
+                self.broken(
+                    number,
+                    format!("transaction {transaction} was imported before and says something else now"),
+                );
+            } else if let Some(reason) = self.objection(&row).await? {
+                self.broken(number, reason);
+            } else {
+                good.push((number, row));
+            }
+        }
+        Ok(good)
+    }
+
+    /// Why a row cannot be booked on its account: one that was opened here in another currency.
+    async fn objection(&mut self, row: &TransactionRow) -> Result<Option<String>, Failure> {
+        if let Some(known) = self.accounts.get(&row.account) {
+            return Ok(known.clone());
+        }
+        let first = self.store.read(ReadRequest::stream(row.stream()?).limit(1)).await?;
+        let Some(first) = first.events.first() else { return Ok(None) };
+        let objection = match decode_event::<AccountEvent>(first).map_err(Failure::new)? {
+            Some(AccountEvent::AccountOpened { currency, .. }) if currency != FILE_CURRENCY => {
+                let account = &row.account;
+                Some(format!("account {account} is kept in {currency}, the file is in {FILE_CURRENCY}"))
+            }
+            _ => return Ok(None),
+        };
+        self.accounts.insert(row.account.clone(), objection.clone());
+        Ok(objection)
     }
 
     fn finish(mut self) -> Summary {
@@ -223,7 +274,11 @@ impl<'a> Importing<'a> {
         {
             eprintln!("and {more} more broken lines");
         }
-        self.summary.accounts = self.accounts.len() as u64;
+        self.summary.accounts = self.accounts.values().filter(|objection| objection.is_none()).count() as u64;
         self.summary
     }
+}
+
+fn transactions(batch: &[(u64, TransactionRow)]) -> Result<Vec<NewEvent>, BoxError> {
+    batch.iter().map(|(_, row)| row.transaction()).collect()
 }

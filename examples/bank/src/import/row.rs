@@ -21,6 +21,8 @@ const COLUMNS: [&str; 10] = [
     "bank",
     "account",
 ];
+/// Amounts in the file are in crowns.
+pub(super) const FILE_CURRENCY: Currency = Currency::CZK;
 /// Sets the ids of imported events apart from others.
 const ID_SCOPE: &str = "bank transaction file";
 
@@ -59,8 +61,9 @@ pub(super) enum RowError {
     Negative(Amount),
 }
 
-/// Whether a line is the one that names the columns.
+/// Whether a line is the one that names the columns. Some programs put a byte order mark before it.
 pub(super) fn is_header(line: &[u8]) -> bool {
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     fields(line).is_ok_and(|fields| fields == COLUMNS)
 }
 
@@ -110,13 +113,14 @@ impl TransactionRow {
         Ok(Self { transaction, account, day: parse_day(&day)?, event, operation, symbol, recorded_balance })
     }
 
-    fn stream(&self) -> Result<StreamName, BoxError> {
+    /// The stream of the account.
+    pub(super) fn stream(&self) -> Result<StreamName, BoxError> {
         Ok(StreamName::new(format!("account-{}", self.account))?)
     }
 
     /// The opening of the account, which the file leaves out. Always the same event for one account.
     pub(super) fn opening(&self) -> Result<NewEvent, BoxError> {
-        let (currency, overdraft_limit) = (Currency::default(), Amount::ZERO);
+        let (currency, overdraft_limit) = (FILE_CURRENCY, Amount::ZERO);
         let opened = AccountEvent::AccountOpened { owner: None, currency, overdraft_limit };
         let id = EventId::derived(ID_SCOPE, &format!("opening of {}", self.account));
         let source = json!({ "source": ID_SCOPE });

@@ -150,6 +150,84 @@ fn broken_lines_are_named_and_the_rest_is_imported() {
 }
 
 #[test]
+fn a_pipe_is_imported_whole() {
+    let place = Place::new();
+    for (store, with_mark) in [("file:plain", false), ("file:marked", true)] {
+        let mark: &[u8] = if with_mark { b"\xef\xbb\xbf" } else { b"" };
+        let content = [mark, &std::fs::read(synthetic()).unwrap()].concat();
+        let mut command = place.command(&["import", "-", "--store", store, "--json"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), &content).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&summary["imported"], &summary["broken_lines"]), (&200.into(), &0.into()));
+    }
+}
+
+#[test]
+fn a_rejected_row_opens_no_account() {
+    let place = Place::new();
+    place.json(&["import", &synthetic()]);
+    place.json(&["execute", "account", "77", "OpenAccount", "owner=Ann", "currency=EUR"]);
+    let all = std::fs::read_to_string(synthetic()).unwrap();
+    let header = all.lines().next().unwrap();
+    let number = all.lines().nth(1).unwrap().split(';').next().unwrap();
+    let taken = format!("{number};888;930101;\"PRIJEM\";\"VKLAD\";1.00;1.00;\"\";;");
+    let foreign = "5;77;930101;\"PRIJEM\";\"VKLAD\";1.00;1.00;\"\";;";
+    let file = place.write("odd.asc", format!("{header}\n{taken}\n{foreign}\n"));
+    let run = place.run(&["import", &file.to_string_lossy(), "--json"]);
+    assert!(run.stderr.contains("line 2: transaction"), "{}", run.stderr);
+    assert!(run.stderr.contains("line 3: account 77 is kept in EUR, the file is in CZK"), "{}", run.stderr);
+    let summary: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(
+        (&summary["accounts"], &summary["events"], &summary["broken_lines"]),
+        (&0.into(), &0.into(), &2.into())
+    );
+    assert!(place.fails(&["query", "BalanceOf", "account=888"], 1).contains("there is no account"));
+}
+
+#[test]
+fn processes_that_share_a_store_count_each_event_once() {
+    let place = Place::with_store("sqlite:shared.sqlite");
+    let (file, sums) = large_file(&place);
+    let start = |arguments: &[&str]| {
+        let mut command = place.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut children: Vec<_> = (0..3).map(|_| start(&["import", &file])).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    children.extend((0..2).map(|_| start(&["query", "Balances"])));
+    for child in &mut children {
+        child.wait().unwrap();
+    }
+    assert_eq!(place.json(&["query", "Balances"]), as_balances(&sums));
+    let statement = place.json(&["query", "Statement", "account=5", "month=1993-01"]);
+    let balance = place.json(&["query", "BalanceOf", "account=5"]);
+    let lines = statement["lines"].as_array().unwrap().len() as u64;
+    assert!(lines > 0 && lines <= balance["transactions"].as_u64().unwrap());
+    assert_eq!(place.json(&["verify"])["sound"], true);
+}
+
+#[test]
+fn read_models_of_another_store_or_in_ruins_are_not_believed() {
+    let place = Place::with_store("sqlite:one.sqlite");
+    place.json(&["import", &synthetic()]);
+    let before = place.json(&["query", "Balances"]);
+    let model = place.path().join("one.sqlite-read-models/balances-v1.sqlite");
+    std::fs::write(&model, vec![7; 20_000]).unwrap();
+    assert_eq!(place.json(&["query", "Balances"]), before, "ruins are set aside, the events tell it again");
+    std::fs::remove_file(place.path().join("one.sqlite")).unwrap();
+    for end in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(place.path().join(format!("one.sqlite{end}")));
+    }
+    place.json(&["execute", "account", "9", "OpenAccount", "owner=Ann"]);
+    let said = place.fails(&["query", "Balances"], 1);
+    assert!(said.contains("was not made from this store") && said.contains("rebuild \"balances\""), "{said}");
+    place.json(&["rebuild", "balances"]);
+    assert_eq!(place.json(&["query", "Balances"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn another_file_is_refused_untouched() {
     let place = Place::new();
     for content in ["", "hello\nworld\n", "\u{0}\u{1}", "trans_id;account_id\n1;2\n"] {
