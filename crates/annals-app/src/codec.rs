@@ -273,10 +273,11 @@ impl<'de> VariantAccess<'de> for Tagged<'_, 'de> {
 
     fn struct_variant<V: Visitor<'de>>(
         self,
-        fields: &'static [&'static str],
+        _fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.json.deserialize_struct("", fields, visitor)
+        // As a struct, a list of values without their names would be accepted too.
+        self.json.deserialize_map(visitor)
     }
 }
 
@@ -337,6 +338,7 @@ mod tests {
         }
         assert_eq!(decode::<Shape>("Unheard", b"{}").unwrap(), None);
         assert_eq!(decode::<Shape>("Empty", b"").unwrap(), Some(Shape::Empty));
+        assert!(decode::<Shape>("Fields", br#"["ann",null]"#).is_err(), "fields have names");
         assert!(decode::<Shape>("Single", b"7 8").is_err(), "nothing may follow");
         assert!(
             decode::<Shape>("Fields", b"{}").unwrap_err().to_string().contains("missing field `firstName`")

@@ -24,7 +24,7 @@ impl Progress {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10));
             let template = format!(
-                "{title} [{{bar:32}}] {{human_pos}} of {{human_len}} {unit}, {{rate}}/s, {{eta}} left"
+                "{title} [{{wide_bar}}] {{human_pos}} of {{human_len}} {unit}, {{rate}}/s, {{eta}} left"
             );
             let style =
                 ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());

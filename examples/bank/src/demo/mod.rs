@@ -49,7 +49,8 @@ impl AppCommand for Demo {
         let app = session.start().await?;
         must_be_this_year(&app, &place, self.seed).await?;
         session.say(format!(
-            "A year at a bank: {ACCOUNTS} accounts, {} transactions, in {place}",
+            "A year at a bank: {} accounts, {} transactions, in {place}",
+            show::thousands(ACCOUNTS),
             show::thousands(ACCOUNTS * TRANSACTIONS_EACH)
         ));
         let begun = Instant::now();
