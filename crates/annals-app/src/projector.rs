@@ -233,13 +233,12 @@ impl Projector {
             // A rebuild, or another process, may have put a read model in place that has these events already.
             events.retain(|event| event.position() > *written);
             if events.is_empty() {
-                *written = (*written).max(upto);
                 return Ok(());
             }
             let done =
                 write_all_or_name_the_bad_one(&*self.model, &self.projection, *written, events.clone(), upto);
             match done.await {
-                Ok(()) => *written = upto,
+                Ok(reached) => *written = reached,
                 Err(ProjectionError::ReadModel(ReadModelError::Superseded { found })) => {
                     let went_back = found < *written;
                     *written = found;
@@ -326,8 +325,7 @@ impl Projector {
         while let Some(mut events) = reader.next_batch().await? {
             events.retain(|event| event.position() <= head);
             let Some(last) = events.last().map(RecordedEvent::position) else { break };
-            write_all_or_name_the_bad_one(model, &self.projection, reached, events, last).await?;
-            reached = last;
+            reached = write_all_or_name_the_bad_one(model, &self.projection, reached, events, last).await?;
             report(RebuildProgress { done: reached.get(), total: head.get() });
         }
         if reached < head {
@@ -355,17 +353,17 @@ async fn prepare(
 }
 
 /// Writes a batch in one transaction. When that fails, the events are written one by one, so that the good ones before
-/// the bad one count and the bad one can be named.
+/// the bad one count and the bad one can be named. Returns where the checkpoint is now.
 async fn write_all_or_name_the_bad_one(
     model: &dyn ReadModel,
     projection: &Arc<dyn AnyProjection>,
     from: Position,
     events: Vec<RecordedEvent>,
     upto: Position,
-) -> Result<(), ProjectionError> {
+) -> Result<Position, ProjectionError> {
     let whole = model.write(from, upto, apply_work(Arc::clone(projection), events.clone())).await;
     if !matches!(whole, Err(ReadModelError::Work(_))) {
-        return Ok(whole?);
+        return Ok(whole.map(|()| upto)?);
     }
     let mut from = from;
     for event in events {
@@ -379,5 +377,5 @@ async fn write_all_or_name_the_bad_one(
         })?;
         from = position;
     }
-    Ok(())
+    Ok(from)
 }

@@ -198,13 +198,21 @@ async fn two_applications_on_one_read_model_apply_each_event_once() {
     let world = World::new();
     let folder = std::env::temp_dir().join(format!("annals-shared-models-{}", std::process::id()));
     let models = || std::sync::Arc::new(annals_sqlite::SqliteReadModels::in_folder(&folder).unwrap());
-    let one = World { models: models(), store: world.store.clone(), broken: world.broken.clone() };
+    let store = world.store.clone();
+    let one = World { models: models(), store: store.clone(), broken: world.broken.clone() };
     let other = World { models: models(), ..world };
     let (one, other) = (one.start().await, other.start().await);
     let mut last = Position::ZERO;
     for n in 0..300 {
         let app = if n % 2 == 0 { &one } else { &other };
         last = app.execute::<Counter>("a", increment(1)).await.unwrap().position;
+        // Events that the projection does not ask for move it on without a write.
+        let stream = annals_core::StreamName::new("elsewhere-1").unwrap();
+        let event = annals_core::NewEvent::new(stream, annals_core::EventType::new("Happened").unwrap());
+        store.append(annals_core::AppendRequest::new([event])).await.unwrap();
+    }
+    for app in [&one, &other] {
+        app.catch_up(PATIENCE).await.unwrap();
     }
     for app in [one, other] {
         assert_eq!(app.ask(of("a")).at_least(last).await.unwrap(), (300, 300));
