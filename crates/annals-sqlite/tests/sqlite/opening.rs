@@ -8,17 +8,10 @@ use annals_core::{AppendRequest, EventStore, StoreError, SystemClock};
 use annals_sqlite::SqliteStore;
 use rusqlite::Connection;
 
-use super::{event, open};
+use super::{event, names_in, open};
 
 fn refused(path: &Path) -> StoreError {
     SqliteStore::open(path, Arc::new(SystemClock)).expect_err("opened")
-}
-
-fn names_in(folder: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 #[test]

@@ -9,18 +9,12 @@ use annals_core::{Position, ReadModel, ReadModelStore};
 use annals_sqlite::SqliteReadModels;
 
 use super::models::{add, sum, write};
+use super::names_in;
 
 fn open(folder: &Path) -> (SqliteReadModels, Arc<dyn ReadModel>) {
     let models = SqliteReadModels::in_folder(folder).unwrap();
     let model = block_on(models.open("sums", 1)).unwrap();
     (models, model)
-}
-
-fn names_in(folder: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 #[test]

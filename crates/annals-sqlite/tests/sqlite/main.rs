@@ -1,21 +1,13 @@
 //! The conformance suite on SQLite, and what is particular to this store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "sqlite/kill.rs"]
 mod kill;
-#[path = "sqlite/model_sharing.rs"]
 mod model_sharing;
-#[path = "sqlite/models.rs"]
 mod models;
-#[path = "sqlite/opening.rs"]
 mod opening;
-#[path = "sqlite/processes.rs"]
 mod processes;
-#[path = "sqlite/rebuild.rs"]
 mod rebuild;
-#[path = "sqlite/store.rs"]
 mod store;
-#[path = "sqlite/write_failure.rs"]
 mod write_failure;
 
 use std::path::Path;
@@ -56,4 +48,12 @@ fn event(stream_name: &str, event_type: &str) -> NewEvent {
 
 fn tag(text: &str) -> Tag {
     Tag::new(text).unwrap()
+}
+
+/// The names in a folder, sorted.
+fn names_in(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
