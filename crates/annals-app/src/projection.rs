@@ -76,7 +76,7 @@ pub(crate) fn prepare_work(projection: Arc<dyn AnyProjection>) -> annals_core::T
 /// The work of taking events in, for a read model's transaction.
 pub(crate) fn apply_work(
     projection: Arc<dyn AnyProjection>,
-    events: Vec<RecordedEvent>,
+    events: Arc<[RecordedEvent]>,
 ) -> annals_core::TxWork {
     Box::new(move |tx| Box::pin(async move { projection.apply(tx, &events).await }))
 }

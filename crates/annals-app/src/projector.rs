@@ -227,16 +227,25 @@ impl Projector {
         }
     }
 
-    async fn write(&self, mut events: Vec<RecordedEvent>, upto: Position) -> Result<(), ProjectionError> {
+    async fn write(&self, events: Vec<RecordedEvent>, upto: Position) -> Result<(), ProjectionError> {
         let mut written = self.written.lock().await;
+        let mut events: Arc<[RecordedEvent]> = events.into();
         loop {
             // A rebuild, or another process, may have put a read model in place that has these events already.
-            events.retain(|event| event.position() > *written);
-            if events.is_empty() {
+            let known = events.partition_point(|event| event.position() <= *written);
+            if known == events.len() {
                 return Ok(());
             }
-            let done =
-                write_all_or_name_the_bad_one(&*self.model, &self.projection, *written, events.clone(), upto);
+            if known > 0 {
+                events = events.iter().skip(known).cloned().collect();
+            }
+            let done = write_all_or_name_the_bad_one(
+                &*self.model,
+                &self.projection,
+                *written,
+                Arc::clone(&events),
+                upto,
+            );
             match done.await {
                 Ok(reached) => *written = reached,
                 Err(ProjectionError::ReadModel(ReadModelError::Superseded { found })) => {
@@ -325,7 +334,8 @@ impl Projector {
         while let Some(mut events) = reader.next_batch().await? {
             events.retain(|event| event.position() <= head);
             let Some(last) = events.last().map(RecordedEvent::position) else { break };
-            reached = write_all_or_name_the_bad_one(model, &self.projection, reached, events, last).await?;
+            reached =
+                write_all_or_name_the_bad_one(model, &self.projection, reached, events.into(), last).await?;
             report(RebuildProgress { done: reached.get(), total: head.get() });
         }
         if reached < head {
@@ -358,17 +368,17 @@ async fn write_all_or_name_the_bad_one(
     model: &dyn ReadModel,
     projection: &Arc<dyn AnyProjection>,
     from: Position,
-    events: Vec<RecordedEvent>,
+    events: Arc<[RecordedEvent]>,
     upto: Position,
 ) -> Result<Position, ProjectionError> {
-    let whole = model.write(from, upto, apply_work(Arc::clone(projection), events.clone())).await;
+    let whole = model.write(from, upto, apply_work(Arc::clone(projection), Arc::clone(&events))).await;
     if !matches!(whole, Err(ReadModelError::Work(_))) {
         return Ok(whole.map(|()| upto)?);
     }
     let mut from = from;
-    for event in events {
+    for event in events.iter().cloned() {
         let position = event.position();
-        let one = model.write(from, position, apply_work(Arc::clone(projection), vec![event])).await;
+        let one = model.write(from, position, apply_work(Arc::clone(projection), Arc::new([event]))).await;
         one.map_err(|error| match error {
             ReadModelError::Work(error) => {
                 ProjectionError::Stopped { name: projection.name(), position, reason: error.to_string() }
