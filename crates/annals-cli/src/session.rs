@@ -10,6 +10,7 @@ use crate::{Failure, Output, Progress};
 
 /// The options that every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct GlobalOptions {
     /// Where the events are: file:FOLDER (durable, the default), sqlite:FILE, or memory: (gone at the end)
     #[arg(long, global = true, value_name = "URL", env = "ANNALS_STORE")]

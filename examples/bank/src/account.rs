@@ -409,7 +409,7 @@ impl Account {
         }
         Err(AccountError::InsufficientFunds {
             asked: self.money(amount),
-            available: self.money(available),
+            available: self.money(available.max(Amount::ZERO)),
             balance: self.money(self.balance),
             limit: self.money(self.overdraft_limit),
         })

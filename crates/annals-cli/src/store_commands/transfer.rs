@@ -70,11 +70,25 @@ pub(crate) struct Import {
     file: PathBuf,
 }
 
+/// So many broken lines are shown one by one; the rest is counted.
+const SHOWN_BROKEN_LINES: u64 = 20;
+
 #[derive(Default)]
 struct Counts {
     appended: u64,
     already_present: u64,
     broken_lines: u64,
+}
+
+impl Counts {
+    fn broken(&mut self, line: u64, reason: String) {
+        self.broken_lines += 1;
+        match self.broken_lines {
+            count if count <= SHOWN_BROKEN_LINES => eprintln!("line {line}: {reason}"),
+            count if count == SHOWN_BROKEN_LINES + 1 => eprintln!("and more, which are counted only"),
+            _ => {}
+        }
+    }
 }
 
 impl Import {
@@ -117,10 +131,7 @@ impl Import {
                     }
                     batch.push((number, event));
                 }
-                Err(reason) => {
-                    counts.broken_lines += 1;
-                    eprintln!("line {number}: {reason}");
-                }
+                Err(reason) => counts.broken(number, reason),
             }
             if batch.len() >= IMPORT_BATCH {
                 flush(&*store, &mut batch, &mut counts).await?;
@@ -156,8 +167,7 @@ async fn flush(
     counts.already_present += imported.already_present;
     for id in imported.conflicting {
         let line = batch.iter().find(|(_, event)| event.event_id() == id).map_or(0, |(number, _)| *number);
-        counts.broken_lines += 1;
-        eprintln!("line {line}: the event id {id} is stored already with other content");
+        counts.broken(line, format!("the event id {id} is stored already with other content"));
     }
     batch.clear();
     Ok(())
