@@ -1,6 +1,6 @@
 //! Runs the program in a folder of its own.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -75,11 +75,13 @@ impl Place {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        said.read_line(&mut line).unwrap();
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap_or_default();
+        // Notes on how the store was found may come before.
+        let mut lines = said.by_ref().lines().map_while(Result::ok);
+        let address = |line: String| {
+            line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned)
+        };
+        let url = lines.find_map(address).expect("the service says where it listens");
         let url = url.trim_end_matches(';').to_owned();
-        assert!(!url.is_empty(), "{line}");
         Serving { child, said, url }
     }
 }
@@ -110,7 +112,7 @@ impl Serving {
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         signal(self.child.id(), "TERM");
         let mut rest = String::new();
-        std::io::Read::read_to_string(&mut self.said, &mut rest).unwrap();
+        self.said.read_to_string(&mut rest).unwrap();
         (self.child.wait().unwrap().code(), rest)
     }
 }
