@@ -11,8 +11,7 @@ use annals_core::StoreError;
 /// The folder itself is locked: a file in it could be deleted, and a new one locked by somebody else.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
-    /// Kept open, because closing it gives the lock up.
-    _folder: File,
+    folder: File,
     note: File,
 }
 
@@ -26,9 +25,15 @@ impl FolderLock {
             Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", folder, error)),
         }
         let note = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let lock = Self { _folder: locked, note: note.map_err(|error| not_writable(folder, error))? };
+        let lock = Self { folder: locked, note: note.map_err(|error| not_writable(folder, error))? };
         lock.announce("");
         Ok(lock)
+    }
+
+    /// Gives the lock up. Closing the file would do so only once a child process that is just being started, and still
+    /// shares the file, has closed it too.
+    pub(crate) fn release(&self) {
+        let _ = self.folder.unlock();
     }
 
     /// Notes who holds the lock and where the store is served, for those who find it locked. The lock holds without
@@ -37,6 +42,12 @@ impl FolderLock {
         let text = format!("{}\n{address}\n", std::process::id());
         let mut file = &self.note;
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 

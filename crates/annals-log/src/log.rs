@@ -168,6 +168,8 @@ impl Drop for EventLog {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        // Reads that nobody waits for any more may still hold the rest.
+        self.shared.lock.release();
     }
 }
 

@@ -99,3 +99,20 @@ fn an_empty_store_is_small() {
     let total = files.sum::<u64>() + blocks(&folder.path().join("mark"));
     assert!(total <= 2 << 20, "{total} bytes");
 }
+
+#[test]
+fn a_store_can_be_opened_again_while_processes_are_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = std::process::Command::new("true").status();
+            }
+        });
+        // A child just being started shares the open files of this process for a moment, the lock among them.
+        let opened: Vec<_> = (0..300).map(|_| EventLog::open(folder.path(), without_marks()).err()).collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(opened.iter().all(Option::is_none), "{:?}", opened.iter().flatten().next());
+    });
+}
