@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The index of all visible events, and what is known of every stream and consumer. Memory grows with the number of
-/// events: about 100 bytes each.
+/// events.
 #[derive(Debug, Default)]
 pub struct Catalog {
     terms: terms::TermIndex,
