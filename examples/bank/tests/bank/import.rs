@@ -165,6 +165,29 @@ fn a_pipe_is_imported_whole() {
 }
 
 #[test]
+fn an_import_that_waits_for_a_pipe_can_be_interrupted() {
+    let place = Place::new();
+    let (file, sums) = large_file(&place);
+    let mut command = place.command(&["import", "-"]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    // The pipe takes the last bytes when the import has read nearly all rows; it is never closed.
+    std::io::Write::write_all(&mut pipe, &std::fs::read(&file).unwrap()).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    signal(child.id(), "INT");
+    let ended = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        child.try_wait().unwrap().is_some()
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(ended, "the signal was not heard");
+    place.json(&["import", &file]);
+    assert_eq!(place.json(&["query", "Balances"]), as_balances(&sums));
+}
+
+#[test]
 fn a_rejected_row_opens_no_account() {
     let place = Place::new();
     place.json(&["import", &synthetic()]);
