@@ -81,7 +81,13 @@ async fn a_failing_event_stops_its_projection_only() {
     assert_eq!(app.ask(of("a")).await.unwrap(), (3, 2), "what came before it counts and can be asked");
     let late = app.ask(of("a")).at_least(Position::new(4)).await.unwrap_err();
     assert!(matches!(late, QueryError::Projection(ProjectionError::Stopped { .. })), "{late}");
-    let all = app.projections().await.unwrap();
+    // The failure is told at once; the other projection may still be on its way.
+    let begun = std::time::Instant::now();
+    let mut all = app.projections().await.unwrap();
+    while all[1].position < Position::new(4) && begun.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        all = app.projections().await.unwrap();
+    }
     assert!(matches!(all[0].state, ProjectionState::Failed { .. }) && all[1].name == "sum");
     assert_eq!(
         (&all[1].state, all[1].position),
