@@ -8,6 +8,8 @@
 //! Numbers are little-endian. Position, version and recorded time are not part of it: the store assigns them. The
 //! content is what makes two events the same ([`content_digest`]); the head is not part of that.
 
+use crate::digest::{digest_of, digests_of};
+
 pub(crate) const HAS_OCCURRED_AT: u8 = 1;
 pub(crate) const HAS_CORRELATION: u8 = 2;
 pub(crate) const HAS_CAUSATION: u8 = 4;
@@ -26,14 +28,23 @@ pub struct MalformedBody {
 }
 
 /// The digest of what makes two events the same: stream, type, content type, tags, metadata and payload, but no
-/// times and no ids. BLAKE3 over the content part of the body.
+/// times and no ids. It covers the content part of the body; `digest.rs` says how.
 pub fn content_digest(body: &[u8]) -> Result<[u8; 32], MalformedBody> {
     let layout = Layout::parse(body)?;
-    Ok(*blake3::hash(body.get(layout.content_start as usize..).unwrap_or_default()).as_bytes())
+    Ok(digest_of(body.get(layout.content_start as usize..).unwrap_or_default()))
+}
+
+/// The digests of the contents of several bodies laid out by [`encode_body`](crate::encode_body).
+pub(crate) fn content_digests<'a>(bodies: impl Iterator<Item = &'a [u8]>) -> Vec<[u8; 32]> {
+    let contents = bodies.map(|body| {
+        let start = Layout::parse(body).map_or(0, |layout| layout.content_start as usize);
+        body.get(start..).unwrap_or_default()
+    });
+    digests_of(&contents.collect::<Vec<_>>())
 }
 
 /// Where the fields of a body lie. Parsing checks the structure once, so that access cannot fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) flags: u8,
     pub(crate) content_flags: u8,
@@ -146,6 +157,10 @@ impl Layout {
         (self.flags & HAS_CAUSATION != 0).then(|| text_at(body, at))
     }
 
+    pub(crate) fn event_type<'a>(&self, body: &'a [u8]) -> &'a str {
+        text(body.get(self.stream_end as usize + 1..self.type_end as usize).unwrap_or_default())
+    }
+
     pub(crate) fn tags<'a>(&self, body: &'a [u8]) -> Tags<'a> {
         let start = self.type_end as usize + 2;
         Tags { rest: body.get(start..self.tags_end as usize).unwrap_or_default() }
@@ -186,6 +201,13 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
 #[derive(Debug, Clone)]
 pub struct Tags<'a> {
     rest: &'a [u8],
+}
+
+impl Tags<'_> {
+    /// No tags.
+    pub(crate) fn none() -> Self {
+        Self { rest: &[] }
+    }
 }
 
 impl<'a> Iterator for Tags<'a> {

@@ -48,15 +48,15 @@ impl BodyParts<'_> {
         self.content_type.map_or(Ok(()), ContentType::check)?;
         self.correlation_id.map_or(Ok(()), CorrelationId::check)?;
         self.causation_id.map_or(Ok(()), CausationId::check)?;
-        Ok(self.lay_out())
-    }
-
-    fn lay_out(&self) -> Bytes {
         let text = self.stream.len() + self.event_type.len();
         let tags: usize = self.tags.iter().map(|tag| tag.len() + 1).sum();
         let metadata = self.metadata.map_or(0, <[u8]>::len);
         let mut out = BytesMut::with_capacity(64 + text + tags + metadata + self.payload.len());
+        self.lay_out(self.tags.iter().copied(), &mut out);
+        Ok(out.freeze())
+    }
 
+    fn lay_out<'t>(&self, tags: impl ExactSizeIterator<Item = &'t str>, out: &mut BytesMut) {
         let flags = if self.occurred_at.is_some() { HAS_OCCURRED_AT } else { 0 }
             | if self.correlation_id.is_some() { HAS_CORRELATION } else { 0 }
             | if self.causation_id.is_some() { HAS_CAUSATION } else { 0 };
@@ -65,26 +65,47 @@ impl BodyParts<'_> {
         if let Some(moment) = self.occurred_at {
             out.put_i64_le(moment.as_micros());
         }
-        [self.correlation_id, self.causation_id].into_iter().flatten().for_each(|id| put_text(&mut out, id));
+        [self.correlation_id, self.causation_id].into_iter().flatten().for_each(|id| put_text(out, id));
 
-        put_text(&mut out, self.stream);
-        put_text(&mut out, self.event_type);
+        put_text(out, self.stream);
+        put_text(out, self.event_type);
         let flags = if self.content_type.is_some() { HAS_CONTENT_TYPE } else { 0 }
             | if self.metadata.is_some() { HAS_METADATA } else { 0 };
         out.put_u8(flags);
-        out.put_u8(self.tags.len() as u8);
-        self.tags.iter().copied().chain(self.content_type).for_each(|text| put_text(&mut out, text));
+        out.put_u8(tags.len() as u8);
+        tags.for_each(|tag| put_text(out, tag));
+        self.content_type.into_iter().for_each(|text| put_text(out, text));
         if let Some(metadata) = self.metadata {
             out.put_u32_le(metadata.len() as u32);
             out.put_slice(metadata);
         }
         out.put_slice(self.payload);
-        out.freeze()
     }
 }
 
 /// Lays an event out as bytes.
 pub fn encode_body(event: &NewEvent) -> Bytes {
+    let mut out = BytesMut::with_capacity(largest_body(event));
+    encode_body_into(&mut out, event);
+    out.freeze()
+}
+
+/// At most so many bytes does an event take.
+pub(crate) fn largest_body(event: &NewEvent) -> usize {
+    let names = [
+        Some(event.stream().as_str()),
+        Some(event.event_type().as_str()),
+        event.given_correlation_id().map(CorrelationId::as_str),
+        event.given_causation_id().map(CausationId::as_str),
+        event.other_content_type().map(ContentType::as_str),
+    ];
+    let tags = event.tag_list().iter().map(Tag::as_str);
+    let text: usize = names.into_iter().flatten().chain(tags).map(|text| text.len() + 1).sum();
+    32 + text + event.metadata_bytes().map_or(0, |metadata| metadata.len() + 4) + event.payload_bytes().len()
+}
+
+/// Lays an event out behind what is in `out`.
+pub(crate) fn encode_body_into(out: &mut BytesMut, event: &NewEvent) {
     let parts = BodyParts {
         id: event.event_id(),
         occurred_at: event.given_occurred_at(),
@@ -92,12 +113,12 @@ pub fn encode_body(event: &NewEvent) -> Bytes {
         causation_id: event.given_causation_id().map(CausationId::as_str),
         stream: event.stream().as_str(),
         event_type: event.event_type().as_str(),
-        tags: event.tag_list().iter().map(Tag::as_str).collect(),
+        tags: Vec::new(),
         content_type: event.other_content_type().map(ContentType::as_str),
         metadata: event.metadata_bytes().map(AsRef::as_ref),
         payload: event.payload_bytes(),
     };
-    parts.lay_out()
+    parts.lay_out(event.tag_list().iter().map(Tag::as_str), out);
 }
 
 /// Names are at most 255 bytes and checked when made, so their length fits one byte.

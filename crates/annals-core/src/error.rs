@@ -184,6 +184,17 @@ pub enum StoreError {
     /// Stored bytes are damaged.
     #[error("{}", .0)]
     Damaged(Damage),
+    /// An index file is damaged. The events are not: it can be built again from them.
+    #[error(
+        "the index file {} is damaged ({reason}): close the store and run \"annals verify --repair-index\", or delete \
+         the file; it is built again from the events", path.display()
+    )]
+    IndexDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
     /// The store takes no writes.
     #[error("the store is read-only: {reason}")]
     ReadOnly {

@@ -130,6 +130,10 @@ impl NewEvent {
         self.id
     }
 
+    pub(crate) fn into_stream(self) -> StreamName {
+        self.stream
+    }
+
     /// The stream that it is for.
     pub fn stream(&self) -> &StreamName {
         &self.stream

@@ -2,13 +2,14 @@
 //! store, and the conformance suite that every store must pass (feature `conformance`). No I/O and no runtime.
 
 mod append;
+pub mod append_rules;
 mod block_on;
 mod body;
 mod body_parts;
-pub mod catalog;
 mod cloud_event;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod digest;
 mod driver;
 mod error;
 mod event;
@@ -16,6 +17,7 @@ mod filter;
 mod head;
 mod id;
 mod import;
+pub mod index;
 mod memory;
 mod name;
 mod order;
@@ -42,7 +44,7 @@ pub use filter::{Filter, FilterItem, MAX_FILTER_ITEMS};
 pub use head::Head;
 pub use id::{EventId, EventIdError};
 pub use import::{Imported, append_missing, conflicting_ids};
-pub use memory::{MemoryStore, collect_batch};
+pub use memory::MemoryStore;
 pub use name::{
     Category, CausationId, ConsumerName, ContentType, CorrelationId, EventType, MAX_NAME_BYTES, NameError,
     StreamName, Tag,

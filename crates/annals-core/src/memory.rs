@@ -1,12 +1,17 @@
 //! A store in memory, for tests and for trying things out.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::catalog::{Catalog, EventSource, PreparedAppend, Staged, Staging};
+use crate::append_rules::{
+    AppendState, Known, PreparedAppend, StagedAppend, check_filter, find_known, receipt_of, stage_append,
+};
+use crate::index::{EventTerms, RecentIndex, Search, TermKind, TermSource, infallible};
 use crate::{
-    AppendError, AppendReceipt, AppendRequest, BoxFuture, Clock, ConsumerName, Durability, EventBatch,
-    EventStore, Head, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Position, ReadRequest, RecordedEvent, StoreError,
-    StreamName, StreamState, StreamSummary, SystemClock, VerifyProgress, VerifyReport,
+    AppendCondition, AppendError, AppendReceipt, AppendRequest, BoxFuture, Clock, ConsumerName, Direction,
+    Durability, EventBatch, EventId, EventStore, Head, InvalidRequest, MAX_BATCH_BYTES, MAX_BATCH_EVENTS,
+    Position, ReadFrom, ReadRequest, RecordedEvent, StoreError, StreamName, StreamState, StreamSummary,
+    SystemClock, VerifyProgress, VerifyReport,
 };
 
 /// A store in memory: the whole contract, except that nothing survives the process.
@@ -14,21 +19,27 @@ pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     state: RwLock<State>,
     head: Head,
-    id: crate::EventId,
+    id: EventId,
 }
 
-#[derive(Default)]
 struct State {
-    catalog: Catalog,
+    index: RecentIndex,
     events: Vec<RecordedEvent>,
+    /// The first position of the append of each event.
+    append_first: Vec<Position>,
+    hidden: BTreeSet<u64>,
+    checkpoints: HashMap<ConsumerName, Position>,
 }
 
-struct Events<'a>(&'a [RecordedEvent]);
-
-impl EventSource for Events<'_> {
-    fn event_at(&self, position: Position) -> Result<RecordedEvent, StoreError> {
-        let index = position.get().checked_sub(1).and_then(|index| self.0.get(index as usize));
-        index.cloned().ok_or(StoreError::Closed)
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            index: RecentIndex::after(Position::ZERO, 0),
+            events: Vec::new(),
+            append_first: Vec::new(),
+            hidden: BTreeSet::new(),
+            checkpoints: HashMap::new(),
+        }
     }
 }
 
@@ -41,7 +52,7 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// An empty store that takes the time from `clock`.
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: RwLock::default(), head: Head::default(), id: crate::EventId::fresh() }
+        Self { clock, state: RwLock::default(), head: Head::default(), id: EventId::fresh() }
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -51,52 +62,188 @@ impl MemoryStore {
     fn append_now(&self, request: AppendRequest) -> Result<AppendReceipt, AppendError> {
         let prepared = PreparedAppend::new(request)?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let source = Events(&state.events);
-        let mut staging = Staging::new(&state.catalog, &source, self.clock.now());
-        if let Staged::Duplicate(receipt) = staging.stage(prepared)? {
-            return Ok(receipt);
+        if let Some(first) = find_known(&*state, &prepared.events)? {
+            return receipt_of(first, state.append_from(first).iter().cloned().map(Ok));
         }
-        let mut receipt = None;
-        for append in staging.into_appends() {
-            state.catalog.insert(&append.events);
-            if let Some(checkpoint) = &append.checkpoint {
-                state.catalog.set_checkpoint(checkpoint);
-            }
-            state.events.extend(append.events);
-            receipt = Some(append.receipt);
-        }
-        self.head.advance(state.catalog.head());
-        receipt.ok_or(AppendError::Store(StoreError::Closed))
-    }
-
-    fn read_now(&self, request: &ReadRequest) -> Result<EventBatch, StoreError> {
-        let state = self.state();
-        let source = Events(&state.events);
-        collect_batch(&state.catalog, &source, request)
+        let last = state.events.last().map(RecordedEvent::recorded_at);
+        let now = last.map_or(self.clock.now(), |last| last.max(self.clock.now()));
+        let staged = stage_append(&*state, &prepared, state.index.last(), now)?;
+        let receipt = staged.receipt.clone();
+        state.store(staged);
+        self.head.advance(receipt.last_position);
+        Ok(receipt)
     }
 }
 
-/// Reads the events that a request selects, up to the size of one batch.
-///
-/// # Errors
-/// [`StoreError::Invalid`] for a request that breaks a rule, and what the source reports.
-pub fn collect_batch(
-    catalog: &Catalog,
-    source: &impl EventSource,
-    request: &ReadRequest,
-) -> Result<EventBatch, StoreError> {
-    let mut batch = EventBatch { head: catalog.head(), ..EventBatch::default() };
-    let mut bytes = 0;
-    for position in catalog.select(request)? {
-        if batch.events.len() >= MAX_BATCH_EVENTS || bytes >= MAX_BATCH_BYTES {
-            batch.next = Some(position);
-            break;
-        }
-        let event = source.event_at(position)?;
-        bytes += event.body().len();
-        batch.events.push(event);
+impl State {
+    fn event_at(&self, position: u64) -> Option<&RecordedEvent> {
+        self.events.get(usize::try_from(position).ok()?.checked_sub(1)?)
     }
-    Ok(batch)
+
+    /// The events of the append that begins at `first`.
+    fn append_from(&self, first: Position) -> &[RecordedEvent] {
+        let end = self.append_first.partition_point(|start| *start <= first);
+        self.events.get(first.get() as usize - 1..end).unwrap_or_default()
+    }
+
+    fn store(&mut self, append: StagedAppend) {
+        for event in &append.events {
+            let inserted = self.index.insert::<std::convert::Infallible>(
+                &EventTerms::of(event),
+                event.system_event(),
+                || Ok(StreamState::default()),
+            );
+            infallible(inserted);
+            self.append_first.push(append.receipt.first_position);
+        }
+        for stream in append.streams {
+            let (before, after) = (stream.before.visible_from.get(), stream.after.visible_from.get());
+            if let Some((positions, _)) = self.index.stream(stream.name.as_str()) {
+                let hidden = positions.get(before.max(1) as usize - 1..after as usize - 1);
+                self.hidden.extend(hidden.unwrap_or_default().iter().map(|position| u64::from(*position)));
+            }
+        }
+        if let Some(checkpoint) = append.checkpoint {
+            self.checkpoints.insert(checkpoint.consumer, checkpoint.position);
+        }
+        self.events.extend(append.events);
+    }
+
+    fn state_of(&self, stream: &str) -> StreamState {
+        self.index.stream_state(stream, self.index.last()).unwrap_or_default()
+    }
+
+    /// The visible positions that match, in the given direction, lazily.
+    fn matching(
+        &self,
+        filter: &crate::Filter,
+        from: Option<u64>,
+        direction: Direction,
+    ) -> impl Iterator<Item = u64> {
+        let mut search = infallible(Search::new(&self.index, filter));
+        let last = self.index.last().get();
+        let mut next = from.filter(|from| *from > 0);
+        std::iter::from_fn(move || {
+            loop {
+                let found =
+                    infallible(search.seek(next?, direction)).filter(|found| (1..=last).contains(found));
+                next = match direction {
+                    Direction::Forwards => found.map(|found| found + 1),
+                    Direction::Backwards => found.map(|found| found - 1).filter(|next| *next > 0),
+                };
+                if !self.hidden.contains(&found?) {
+                    return found;
+                }
+            }
+        })
+    }
+
+    /// The position at which a read begins; `None` when it begins beyond the end.
+    fn start_of(&self, request: &ReadRequest) -> Result<Option<u64>, InvalidRequest> {
+        let head = self.index.last().get();
+        let forwards = request.direction == Direction::Forwards;
+        let position_at = |index: usize| self.events.get(index).map(|event| event.position().get());
+        Ok(match request.from {
+            ReadFrom::Start => Some(if forwards { 1 } else { head }),
+            ReadFrom::Position(position) if forwards => Some(position.get().max(1)),
+            ReadFrom::Position(position) => Some(position.get().min(head)),
+            ReadFrom::Version(version) => {
+                let stream = request.filter.as_stream().ok_or(InvalidRequest::VersionNeedsStream)?;
+                let positions =
+                    self.index.stream(stream.as_str()).map_or(&[][..], |(positions, _)| positions);
+                let index = (version.get().max(1) - 1).min(usize::MAX as u64) as usize;
+                let found = match forwards {
+                    true => positions.get(index),
+                    false if version.get() == 0 => None,
+                    false => positions.get(index).or(positions.last()),
+                };
+                found.map(|position| u64::from(*position))
+            }
+            ReadFrom::RecordedAt(moment) if forwards => {
+                position_at(self.events.partition_point(|event| event.recorded_at() < moment))
+            }
+            ReadFrom::RecordedAt(moment) => {
+                let later = self.events.partition_point(|event| event.recorded_at() <= moment);
+                Some(later as u64)
+            }
+        })
+    }
+
+    fn read(&self, request: &ReadRequest) -> Result<EventBatch, StoreError> {
+        check_filter(&request.filter)?;
+        let from = self.start_of(request)?;
+        let mut batch = EventBatch { head: self.index.last(), ..EventBatch::default() };
+        let mut bytes = 0;
+        let limit = request.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        for position in self.matching(&request.filter, from, request.direction).take(limit) {
+            if batch.events.len() >= MAX_BATCH_EVENTS || bytes >= MAX_BATCH_BYTES {
+                batch.next = Some(Position::new(position));
+                break;
+            }
+            let event = self.event_at(position).ok_or(StoreError::Closed)?;
+            bytes += event.body().len();
+            batch.events.push(event.clone());
+        }
+        Ok(batch)
+    }
+
+    fn streams(&self, after: Option<&StreamName>, limit: usize) -> Vec<StreamSummary> {
+        let listed = self.index.terms().filter(|term| term.term.kind == TermKind::Stream);
+        let mut names: Vec<&str> = listed.map(|term| term.term.name).collect();
+        names.retain(|name| after.is_none_or(|after| *name > after.as_str()));
+        if limit < names.len() {
+            names.select_nth_unstable(limit);
+            names.truncate(limit);
+        }
+        names.sort_unstable();
+        let summary = |name: &str| StreamSummary {
+            stream: StreamName::trusted(name),
+            state: self.state_of(name),
+            last_position: Position::new(
+                self.index
+                    .stream(name)
+                    .and_then(|(positions, _)| positions.last())
+                    .map_or(0, |p| u64::from(*p)),
+            ),
+        };
+        names.into_iter().map(summary).collect()
+    }
+
+    fn inconsistencies(&self) -> Vec<String> {
+        let versions: HashMap<&str, u64> =
+            self.events.iter().map(|event| (event.stream(), event.version().get())).collect();
+        let streams = self.index.terms().filter(|term| term.term.kind == TermKind::Stream);
+        let wrong = streams.filter_map(|stream| {
+            let (name, indexed) = (stream.term.name, stream.distances.len() as u64);
+            let version = versions.get(name).copied().unwrap_or(0);
+            let text =
+                format!("stream {name:?} is at version {version} but {indexed} of its events are indexed");
+            (version != indexed).then_some(text)
+        });
+        wrong.collect()
+    }
+}
+
+impl AppendState for State {
+    type Error = AppendError;
+
+    fn stream_state(&self, stream: &StreamName) -> Result<StreamState, AppendError> {
+        Ok(self.state_of(stream.as_str()))
+    }
+
+    fn known(&self, id: &EventId) -> Result<Option<Known>, AppendError> {
+        let position = infallible(self.index.position_of(id));
+        Ok(position.and_then(|position| {
+            let digest = self.event_at(position)?.content_digest();
+            let append_first = *self.append_first.get(position as usize - 1)?;
+            Some(Known { position: Position::new(position), digest, append_first })
+        }))
+    }
+
+    fn first_breaking(&self, condition: &AppendCondition) -> Result<Option<Position>, AppendError> {
+        let from = Some(condition.after.next().get());
+        Ok(self.matching(&condition.query, from, Direction::Forwards).next().map(Position::new))
+    }
 }
 
 impl EventStore for MemoryStore {
@@ -105,7 +252,7 @@ impl EventStore for MemoryStore {
     }
 
     fn read(&self, request: ReadRequest) -> BoxFuture<'_, Result<EventBatch, StoreError>> {
-        Box::pin(async move { self.read_now(&request) })
+        Box::pin(async move { self.state().read(&request) })
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
@@ -117,7 +264,7 @@ impl EventStore for MemoryStore {
     }
 
     fn stream_state(&self, stream: &StreamName) -> BoxFuture<'_, Result<StreamState, StoreError>> {
-        let state = self.state().catalog.stream_state(stream.as_str());
+        let state = self.state().state_of(stream.as_str());
         Box::pin(async move { Ok(state) })
     }
 
@@ -126,11 +273,11 @@ impl EventStore for MemoryStore {
         after: Option<StreamName>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
-        Box::pin(async move { Ok(self.state().catalog.streams(after.as_ref(), limit)) })
+        Box::pin(async move { Ok(self.state().streams(after.as_ref(), limit)) })
     }
 
     fn checkpoint(&self, consumer: &ConsumerName) -> BoxFuture<'_, Result<Option<Position>, StoreError>> {
-        let position = self.state().catalog.checkpoint(consumer);
+        let position = self.state().checkpoints.get(consumer).copied();
         Box::pin(async move { Ok(position) })
     }
 
@@ -142,8 +289,8 @@ impl EventStore for MemoryStore {
             Ok(VerifyReport {
                 events,
                 checked: vec![("index entries".to_owned(), events)],
-                problems: state.catalog.inconsistencies(),
-                readable_to: state.catalog.head(),
+                problems: state.inconsistencies(),
+                readable_to: state.index.last(),
                 chain: None,
             })
         })

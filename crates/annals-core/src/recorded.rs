@@ -142,7 +142,7 @@ impl RecordedEvent {
 
     /// The digest of what makes two events the same; see [`content_digest`](crate::content_digest).
     pub fn content_digest(&self) -> [u8; 32] {
-        *blake3::hash(self.body.get(self.layout.content_start as usize..).unwrap_or_default()).as_bytes()
+        crate::digest::digest_of(self.body.get(self.layout.content_start as usize..).unwrap_or_default())
     }
 
     /// The event as it was before it was stored, with the same id: to write it to another store.

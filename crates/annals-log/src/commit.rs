@@ -1,33 +1,46 @@
 //! Group commit: the first who waits leads the group and makes the barrier; those who arrive meanwhile follow in the
 //! next group.
 //!
+//! Two leaders work at a time, one behind the other: while one waits for its barrier, the next checks appends, enters them
+//! into the index and lays its frame out. What is entered but not durable is shown to nobody, and is taken back when it
+//! cannot be written.
+//!
 //! A thread that appends leads on its own thread. A task cannot, so the log's one own thread leads for tasks; it also
 //! writes the durable mark when no append has come for a while.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::task::{Poll, Waker};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use annals_core::catalog::{PreparedAppend, Staged, Staging};
-use annals_core::{AppendError, AppendReceipt, Clock, Head, StoreError};
+use annals_core::{AppendError, ChainHash, Clock, StoreError, Timestamp};
 
-use crate::index::Index;
+use crate::maintenance::Upkeep;
+use crate::recent::Recent;
+use crate::run::SegmentStamp;
+use crate::stage::{LogAppend, Pending, PendingAppend, Stage, Staged};
+use crate::ticket::{Outcome, Ticket, Turn, lock};
+use crate::view::{LogIndex, Older};
 use crate::writer::Writer;
 
 /// A group takes no more appends once their events have this many bytes; one append may be larger.
 const GROUP_BYTES: usize = 8 << 20;
-
-type Outcome = Result<AppendReceipt, AppendError>;
+/// A log that is closed leaves no more than this to be read again.
+const LONG_TAIL_BYTES: u64 = 512 << 10;
 
 /// The writing side of a log, shared by all who append.
 pub(crate) struct Commits {
-    pub(crate) index: RwLock<Index>,
-    pub(crate) head: Head,
+    pub(crate) index: Arc<LogIndex>,
+    pub(crate) upkeep: Arc<Upkeep>,
     clock: Arc<dyn Clock>,
     mark_after: Duration,
-    writer: Mutex<Writer>,
+    /// Who holds this leads. When the last event was recorded.
+    staging: Mutex<Timestamp>,
+    /// Memory of a frame that was written, for the next.
+    spare: Arc<Mutex<Vec<u8>>>,
+    pub(crate) writer: Mutex<Writer>,
+    /// Counts how often what was staged was taken back.
+    taken_back: AtomicU64,
     queue: Mutex<Queue>,
     /// Wakes the log's own thread.
     work: Condvar,
@@ -36,95 +49,60 @@ pub(crate) struct Commits {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    /// Whether somebody commits a group just now.
+    /// Whether somebody takes groups just now.
     leading: bool,
+    /// How many groups are on their way.
+    committing: usize,
     closed: bool,
     /// When the last group was committed, while that is not marked yet.
     unmarked_since: Option<Instant>,
 }
 
 struct Waiting {
-    append: PreparedAppend,
+    append: LogAppend,
     ticket: Arc<Ticket>,
     /// Whether a thread waits, which can lead, or a task, which cannot.
     can_lead: bool,
 }
 
-enum Turn {
-    Wait,
-    Lead,
-    Done(Outcome),
-}
-
-/// What an appender waits on.
-struct Ticket {
-    turn: Mutex<(Turn, Option<Waker>)>,
-    changed: Condvar,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Ticket {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { turn: Mutex::new((Turn::Wait, None)), changed: Condvar::new() })
-    }
-
-    fn set(&self, turn: Turn) {
-        let mut state = lock(&self.turn);
-        state.0 = turn;
-        let waker = state.1.take();
-        drop(state);
-        self.changed.notify_one();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    fn wait(&self) -> Turn {
-        let mut state = lock(&self.turn);
-        loop {
-            match std::mem::replace(&mut state.0, Turn::Wait) {
-                Turn::Wait => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                turn => return turn,
-            }
-        }
-    }
-
-    async fn done(&self) -> Outcome {
-        poll_fn(|context| {
-            let mut state = lock(&self.turn);
-            match std::mem::replace(&mut state.0, Turn::Wait) {
-                Turn::Done(outcome) => Poll::Ready(outcome),
-                _ => {
-                    state.1 = Some(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
+/// A frame in the making, and who is to be told what once it is durable.
+struct Group {
+    pending: Pending,
+    /// Who waits for the n-th append, and whether it is a repetition of it.
+    accepted: Vec<(Arc<Ticket>, usize, bool)>,
+    /// Those to be told when the frame before this one is durable: what they are told may rest on it.
+    answered: Vec<(Arc<Ticket>, Outcome)>,
+    undecided: Vec<(Arc<Ticket>, LogAppend)>,
 }
 
 impl Commits {
-    pub(crate) fn new(index: Index, writer: Writer, clock: Arc<dyn Clock>, mark_after: Duration) -> Self {
-        let head = Head::at(index.catalog.head());
+    pub(crate) fn new(
+        index: Arc<LogIndex>,
+        writer: Writer,
+        upkeep: Arc<Upkeep>,
+        clock: Arc<dyn Clock>,
+        mark_after: Duration,
+        last_recorded_at: Timestamp,
+        spare: Arc<Mutex<Vec<u8>>>,
+    ) -> Self {
         let unmarked_since = writer.needs_mark().then(Instant::now);
         let queue = Queue { unmarked_since, ..Queue::default() };
         Self {
-            index: RwLock::new(index),
-            head,
+            index,
+            upkeep,
             clock,
             mark_after,
+            staging: Mutex::new(last_recorded_at),
+            spare,
             writer: Mutex::new(writer),
+            taken_back: AtomicU64::new(0),
             queue: Mutex::new(queue),
             work: Condvar::new(),
         }
     }
 
     /// Appends from a thread, which may make the barrier for others too.
-    pub(crate) fn append_blocking(&self, append: PreparedAppend) -> Outcome {
+    pub(crate) fn append_blocking(&self, append: LogAppend) -> Outcome {
         let (ticket, lead) = self.enqueue(append, true)?;
         if lead {
             self.lead();
@@ -138,13 +116,13 @@ impl Commits {
     }
 
     /// Appends from a task.
-    pub(crate) async fn append(&self, append: PreparedAppend) -> Outcome {
+    pub(crate) async fn append(&self, append: LogAppend) -> Outcome {
         let (ticket, _) = self.enqueue(append, false)?;
         ticket.done().await
     }
 
     /// Lines an append up; the second answer is whether the caller is to lead.
-    fn enqueue(&self, append: PreparedAppend, can_lead: bool) -> Result<(Arc<Ticket>, bool), AppendError> {
+    fn enqueue(&self, append: LogAppend, can_lead: bool) -> Result<(Arc<Ticket>, bool), AppendError> {
         let ticket = Ticket::new();
         let mut queue = lock(&self.queue);
         if queue.closed {
@@ -160,14 +138,42 @@ impl Commits {
         Ok((ticket, free && can_lead))
     }
 
-    /// Commits one group and hands the lead over.
+    /// Commits one group; hands the lead over before the barrier.
     fn lead(&self) {
-        let group = self.take_group();
-        self.commit(group);
+        let mut staging = lock(&self.staging);
+        lock(&self.queue).committing += 1;
+        let mut writer = None;
+        if self.recent().is_full(self.upkeep.memory_bytes) {
+            // A part can be set aside only when all of it is durable, so nothing is staged ahead of it.
+            let idle = lock(&self.writer);
+            self.freeze(&idle);
+            writer = Some(idle);
+        }
+        let begun = self.taken_back.load(Ordering::Acquire);
+        let mut group = self.begin_group(&mut staging);
+        self.stage(&mut group, self.take_waiting(0));
+        let mut writer = writer.unwrap_or_else(|| lock(&self.writer));
+        if self.taken_back.load(Ordering::Acquire) != begun {
+            self.stage_again(&mut group, &mut staging, &writer);
+        }
+        let undecided = std::mem::take(&mut group.undecided);
+        self.stage(&mut group, undecided);
+        // Those who came while the frame before this one was made durable.
+        let more = self.take_waiting(group.pending.frame.length());
+        self.stage(&mut group, more);
+        self.hand_over();
+        drop(staging);
+        self.commit(&mut writer, group);
         let mut queue = lock(&self.queue);
-        if queue.unmarked_since.replace(Instant::now()).is_none() {
+        queue.committing -= 1;
+        if queue.unmarked_since.replace(Instant::now()).is_none() || queue.closed {
             self.work.notify_one();
         }
+    }
+
+    /// Gives the lead to who waits first, if anybody does.
+    fn hand_over(&self) {
+        let mut queue = lock(&self.queue);
         match queue.waiting.front() {
             Some(next) if next.can_lead => next.ticket.set(Turn::Lead),
             next => {
@@ -179,52 +185,150 @@ impl Commits {
         }
     }
 
-    fn take_group(&self) -> Vec<Waiting> {
+    fn recent(&self) -> RwLockWriteGuard<'_, Recent> {
+        self.index.recent.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes those who wait, as many as fit into a frame that has `bytes` already.
+    fn take_waiting(&self, mut bytes: usize) -> Vec<(Arc<Ticket>, LogAppend)> {
         let mut queue = lock(&self.queue);
-        let mut bytes = 0;
         let fits = queue.waiting.iter().take_while(|waiting| {
             let first = bytes == 0;
-            bytes += waiting.append.body_bytes + 1;
+            bytes += waiting.append.body_bytes() + 1;
             first || bytes <= GROUP_BYTES
         });
         let count = fits.count();
-        queue.waiting.drain(..count).collect()
+        queue.waiting.drain(..count).map(|waiting| (waiting.ticket, waiting.append)).collect()
     }
 
-    fn commit(&self, group: Vec<Waiting>) {
-        let mut writer = lock(&self.writer);
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let mut staging = Staging::new(&index.catalog, &*index, self.clock.now());
-        let mut accepted = Vec::new();
-        for Waiting { append, ticket, .. } in group {
-            let staged = writer.check().map_err(AppendError::from).and_then(|()| staging.stage(append));
-            match staged {
-                Ok(Staged::Accepted(place)) => accepted.push((ticket, place, false)),
-                Ok(Staged::DuplicateOf(place)) => accepted.push((ticket, place, true)),
-                Ok(Staged::Duplicate(receipt)) => ticket.set(Turn::Done(with_proof(receipt, &index))),
-                Err(error) => ticket.set(Turn::Done(Err(error))),
-            }
-        }
-        let recorded_at = staging.recorded_at();
-        let appends = staging.into_appends();
-        drop(index);
+    fn begin_group(&self, last_recorded_at: &mut Timestamp) -> Group {
+        let base = self.recent().index.last();
+        *last_recorded_at = self.clock.now().max(*last_recorded_at);
+        let pending = Pending::new(base, *last_recorded_at, std::mem::take(&mut *lock(&self.spare)));
+        Group { pending, accepted: Vec::new(), answered: Vec::new(), undecided: Vec::new() }
+    }
+
+    fn stage(&self, group: &mut Group, appends: Vec<(Arc<Ticket>, LogAppend)>) {
         if appends.is_empty() {
             return;
         }
-        let committed = writer.commit(&self.index, &appends, recorded_at);
-        if committed.is_ok() {
-            self.head.advance(self.index.read().unwrap_or_else(PoisonError::into_inner).catalog.head());
+        let mut recent = self.recent();
+        let mut stage = Stage::new(&self.index, &mut recent);
+        for (ticket, append) in appends {
+            match stage.stage(append, &mut group.pending) {
+                Ok(Staged::Accepted(place)) => group.accepted.push((ticket, place, false)),
+                Ok(Staged::DuplicateOf(place)) => group.accepted.push((ticket, place, true)),
+                Ok(Staged::Duplicate(receipt)) => group.answered.push((ticket, Ok(receipt))),
+                Ok(Staged::Undecided(append)) => group.undecided.push((ticket, append)),
+                Err(error) => group.answered.push((ticket, Err(error))),
+            }
         }
-        for (ticket, place, duplicate) in accepted {
-            let outcome = match (&committed, appends.get(place)) {
-                (Ok(proof), Some(append)) => {
-                    let proof = Some(*proof).filter(|_| !append.events.is_empty());
-                    Ok(AppendReceipt { duplicate, proof, ..append.receipt.clone() })
+    }
+
+    /// Stages a group anew after what it rested on was taken back.
+    fn stage_again(&self, group: &mut Group, staging: &mut Timestamp, writer: &Writer) {
+        self.recent().index.undo_after(writer.head());
+        let Group { pending, accepted, answered, undecided } =
+            std::mem::replace(group, self.begin_group(staging));
+        let mut tickets: Vec<Vec<Arc<Ticket>>> = pending.appends.iter().map(|_| Vec::new()).collect();
+        for (ticket, place, _) in accepted {
+            tickets[place].push(ticket);
+        }
+        group.answered = answered;
+        for (PendingAppend { append, .. }, mut tickets) in pending.appends.into_iter().zip(tickets) {
+            if tickets.is_empty() {
+                continue;
+            }
+            let first = tickets.remove(0);
+            let place = group.pending.appends.len();
+            self.stage(group, vec![(first, append)]);
+            let accepted = group.pending.appends.len() > place;
+            for ticket in tickets {
+                match accepted {
+                    true => group.accepted.push((ticket, place, true)),
+                    // Its first sending was refused now; who sent it again is to do so once more.
+                    false => group.answered.push((ticket, Err(refused_with_the_first().into()))),
                 }
-                (Err(error), _) => Err(again(error).into()),
-                (Ok(_), None) => Err(StoreError::Closed.into()),
-            };
+            }
+        }
+        group.undecided = undecided;
+    }
+
+    fn commit(&self, writer: &mut MutexGuard<'_, Writer>, group: Group) {
+        let Group { pending, accepted, mut answered, .. } = group;
+        let mut outcomes = Vec::with_capacity(accepted.len());
+        if !pending.is_empty() {
+            let base = pending.base;
+            let Pending { frame, recorded_at, appends, hidden, .. } = pending;
+            let written = writer.commit(frame, recorded_at, base, |written| {
+                self.show(written, &appends, &hidden);
+            });
+            if written.is_err() {
+                self.recent().index.undo_after(writer.head());
+                self.taken_back.fetch_add(1, Ordering::AcqRel);
+            }
+            for (ticket, place, duplicate) in accepted {
+                let outcome = outcome(&written, appends.get(place), duplicate);
+                outcomes.push((ticket, outcome));
+            }
+        }
+        answered.append(&mut outcomes);
+        for (ticket, outcome) in answered {
             ticket.set(Turn::Done(outcome));
+        }
+    }
+
+    /// Shows a frame that is durable.
+    fn show(&self, written: crate::writer::Written<'_>, appends: &[PendingAppend], hidden: &[u64]) {
+        let mut recent = self.recent();
+        recent.add_frame(written.place, written.event_offsets, written.frame_bytes);
+        if written.begins_segment {
+            let stamp = SegmentStamp { first_position: written.place.first_position, generation: 0 };
+            recent.segments.push(stamp);
+        }
+        recent.hidden.extend_from_slice(hidden);
+        for checkpoint in appends.iter().filter_map(|append| append.append.checkpoint()) {
+            recent.checkpoints.insert(checkpoint.consumer.clone(), checkpoint.position);
+            let mut all = self.index.checkpoints.write().unwrap_or_else(PoisonError::into_inner);
+            all.insert(checkpoint.consumer.clone(), checkpoint.position);
+        }
+        drop(recent);
+        self.index.hide(hidden);
+        self.index.head.advance(written.head);
+    }
+
+    /// Sets the latest events aside, to be written out as a run. All of them are durable.
+    pub(crate) fn freeze(&self, writer: &Writer) {
+        let mut recent = self.recent();
+        let Some(resume) = writer.resume().filter(|_| recent.log_bytes > 0) else { return };
+        if self.index.older().frozen.is_some() {
+            // The part before is not written yet: the disk is slow or full. This one grows meanwhile.
+            drop(recent);
+            self.upkeep.write_frozen_now(&self.index);
+            recent = self.recent();
+            if self.index.older().frozen.is_some() {
+                return;
+            }
+        }
+        let fresh = Recent::after(recent.index.last(), self.index.seed);
+        let mut frozen = std::mem::replace(&mut *recent, fresh);
+        frozen.resume = Some(resume);
+        let frozen = Some(Arc::new(frozen));
+        self.index.change_older(|older| Older { frozen, runs: older.runs.clone() });
+        drop(recent);
+        self.upkeep.frozen(&self.index);
+    }
+
+    /// Before the log is closed: writes the index of the latest events out where reading them again would take long.
+    pub(crate) fn rest(&self, writer: &Writer) {
+        let recent = self.recent();
+        let worth_it = recent.log_bytes >= LONG_TAIL_BYTES;
+        drop(recent);
+        self.upkeep.write_frozen_now(&self.index);
+        if worth_it {
+            self.freeze(writer);
+            self.upkeep.write_frozen_now(&self.index);
+            self.upkeep.merge_now(&self.index);
         }
     }
 
@@ -232,22 +336,21 @@ impl Commits {
     pub(crate) fn serve_tasks(&self) {
         let mut queue = lock(&self.queue);
         loop {
-            let idle = !queue.leading;
-            if idle && !queue.waiting.is_empty() {
+            let free = !queue.leading;
+            if free && !queue.waiting.is_empty() {
                 queue.leading = true;
                 drop(queue);
                 self.lead();
                 queue = lock(&self.queue);
                 continue;
             }
+            let idle = free && queue.committing == 0;
             let due = queue.unmarked_since.map(|since| self.mark_after.saturating_sub(since.elapsed()));
             if idle && (due == Some(Duration::ZERO) || queue.closed) {
                 if queue.unmarked_since.take().is_some() {
-                    queue.leading = true;
                     drop(queue);
                     self.mark();
                     queue = lock(&self.queue);
-                    queue.leading = false;
                     continue;
                 }
                 if queue.closed {
@@ -269,18 +372,39 @@ impl Commits {
         }
     }
 
+    /// Runs something while nobody stages or writes.
+    pub(crate) fn while_idle<T>(&self, work: impl FnOnce(&mut Writer) -> T) -> T {
+        let _staging = lock(&self.staging);
+        let mut writer = lock(&self.writer);
+        work(&mut writer)
+    }
+
     /// Takes no more appends; what is lined up is still committed.
     pub(crate) fn close(&self) {
         lock(&self.queue).closed = true;
         self.work.notify_one();
-        self.head.close();
+        self.index.head.close();
     }
 }
 
-/// Adds the chain's hash of that time to the receipt of a former append.
-fn with_proof(mut receipt: AppendReceipt, index: &Index) -> Outcome {
-    receipt.proof = Some(index.proof_of(receipt.last_position)?);
-    Ok(receipt)
+fn outcome(
+    written: &Result<ChainHash, StoreError>,
+    append: Option<&PendingAppend>,
+    duplicate: bool,
+) -> Outcome {
+    match (written, append) {
+        (Ok(proof), Some(append)) => {
+            let proof = Some(*proof).filter(|_| append.append.has_events());
+            Ok(annals_core::AppendReceipt { duplicate, proof, ..append.receipt.clone() })
+        }
+        (Err(error), _) => Err(again(error).into()),
+        (Ok(_), None) => Err(StoreError::Closed.into()),
+    }
+}
+
+fn refused_with_the_first() -> StoreError {
+    let reason = std::io::Error::other("the same events were refused a moment ago: append them again");
+    StoreError::backend("cannot commit", reason)
 }
 
 /// The same error for each append of a group that failed together.

@@ -6,14 +6,23 @@ use annals_core::StoreError;
 
 use crate::format::{FORMAT_VERSION, StoreId};
 use crate::lock::not_writable;
-use crate::recovery::Places;
+use crate::places::Places;
 use crate::storage::{OpenMode, Storage};
 
 /// The file that says that this folder is a log, of which format, and which store: `annals-log 1 <32 hex digits>`.
 const FORMAT_FILE: &str = "format";
 const UNFINISHED_FORMAT_FILE: &str = "format.new";
-const NAMES: [&str; 7] =
-    [FORMAT_FILE, UNFINISHED_FORMAT_FILE, "lock", "mark", "segments", "quarantine", "read-models"];
+const NAMES: [&str; 9] = [
+    FORMAT_FILE,
+    UNFINISHED_FORMAT_FILE,
+    "lock",
+    "mark",
+    "watermark",
+    "segments",
+    "index",
+    "quarantine",
+    "read-models",
+];
 const LARGEST_FORMAT_FILE_BYTES: usize = 256;
 
 /// Looks at a folder without changing anything: the store in it, or `None` where one can be made.
@@ -29,7 +38,7 @@ pub(crate) fn inspect(storage: &dyn Storage, folder: &Path) -> Result<Option<Sto
         Err(error) => return Err(StoreError::io("open", path, error)),
     };
     let mut bytes = [0; LARGEST_FORMAT_FILE_BYTES];
-    let count = file.read_at(&mut bytes, 0).map_err(|error| StoreError::io("read", &path, error))?;
+    let count = file.read_full_at(&mut bytes, 0).map_err(|error| StoreError::io("read", &path, error))?;
     parse(folder, &bytes[..count]).map(Some)
 }
 
@@ -46,6 +55,13 @@ fn parse(folder: &Path, bytes: &[u8]) -> Result<StoreId, StoreError> {
     let found: u32 = version.and_then(|version| version.parse().ok()).ok_or_else(foreign)?;
     if found > FORMAT_VERSION {
         return Err(StoreError::NewerFormat { path: folder.to_owned(), found, supported: FORMAT_VERSION });
+    }
+    if found < FORMAT_VERSION {
+        let reason = format!(
+            "it has format version {found} of an early build, expected {FORMAT_VERSION}: export its events with that \
+             build and import them into a new store"
+        );
+        return Err(StoreError::NotAStore { path: folder.to_owned(), reason });
     }
     let id = words.next().filter(|id| id.len() == 32).and_then(|id| u128::from_str_radix(id, 16).ok());
     Ok(StoreId(id.ok_or_else(foreign)?.to_be_bytes()))

@@ -5,16 +5,33 @@
 mod commit;
 mod folder;
 mod format;
-mod index;
 mod lock;
 mod log;
+mod maintenance;
+mod mapping;
+mod marks;
 mod options;
+mod places;
+mod planted;
+mod read;
+mod recent;
 mod recovery;
+mod run;
 mod scan;
+mod segments;
+mod stage;
 mod storage;
+mod streams;
+mod ticket;
+mod trusted_runs;
+mod varint;
 mod verify;
+mod view;
 mod writer;
 
 pub use log::EventLog;
-pub use options::LogOptions;
-pub use storage::{Disk, OpenMode, Storage, StorageFile};
+pub use mapping::Mapping;
+pub use options::{LogOptions, Maintenance};
+#[cfg(feature = "planted-bugs")]
+pub use planted::Planted;
+pub use storage::{Disk, OpenMode, Storage, StorageFile, StorageLock};

@@ -1,61 +1,54 @@
 //! One process at a time: a lock on the folder, and a note in it that tells who holds it and where the store is served.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use annals_core::StoreError;
 
-/// Holds the lock until it is dropped. The system releases it however the process ends.
-///
-/// The folder itself is locked: a file in it could be deleted, and a new one locked by somebody else.
+use crate::storage::{OpenMode, Storage, StorageFile, StorageLock};
+
+const LARGEST_NOTE_BYTES: usize = 4096;
+
+/// Holds the lock until it is released or dropped.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
-    folder: File,
-    note: File,
+    lock: Box<dyn StorageLock>,
+    note: Arc<dyn StorageFile>,
 }
 
 impl FolderLock {
-    pub(crate) fn acquire(folder: &Path) -> Result<Self, StoreError> {
-        let path = folder.join("lock");
-        let locked = File::open(folder).map_err(|error| StoreError::io("open", folder, error))?;
-        match locked.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(in_use(folder, &path)),
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", folder, error)),
-        }
-        let note = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let lock = Self { folder: locked, note: note.map_err(|error| not_writable(folder, error))? };
+    pub(crate) fn acquire(storage: &dyn Storage, folder: &Path) -> Result<Self, StoreError> {
+        let note = folder.join("lock");
+        let locked = storage.lock(folder).map_err(|error| StoreError::io("lock", folder, error))?;
+        let Some(lock) = locked else { return Err(in_use(storage, folder, &note)) };
+        let file = match storage.open(&note, OpenMode::ReadWrite) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                storage.open(&note, OpenMode::CreateNew)
+            }
+            opened => opened,
+        };
+        let lock = Self { lock, note: file.map_err(|error| not_writable(folder, error))? };
         lock.announce("");
         Ok(lock)
     }
 
-    /// Gives the lock up. Closing the file would do so only once a child process that is just being started, and still
-    /// shares the file, has closed it too.
+    /// Gives the lock up.
     pub(crate) fn release(&self) {
-        let _ = self.folder.unlock();
+        self.lock.release();
     }
 
     /// Notes who holds the lock and where the store is served, for those who find it locked. The lock holds without
     /// the note, which a full disk may not take.
     pub(crate) fn announce(&self, address: &str) {
         let text = format!("{}\n{address}\n", std::process::id());
-        let mut file = &self.note;
-        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
+        let _ = self.note.set_len(0).and_then(|()| self.note.write_all_at(text.as_bytes(), 0));
     }
 }
 
-impl Drop for FolderLock {
-    fn drop(&mut self) {
-        self.release();
-    }
-}
-
-fn in_use(folder: &Path, note: &Path) -> StoreError {
-    let mut text = String::new();
-    if let Ok(note) = File::open(note) {
-        let _ = note.take(4096).read_to_string(&mut text);
-    }
+fn in_use(storage: &dyn Storage, folder: &Path, note: &Path) -> StoreError {
+    let mut bytes = [0; LARGEST_NOTE_BYTES];
+    let read = storage.open(note, OpenMode::Read).and_then(|note| note.read_full_at(&mut bytes, 0));
+    let text = String::from_utf8_lossy(bytes.get(..read.unwrap_or(0)).unwrap_or_default()).into_owned();
     let mut lines = text.lines();
     StoreError::InUse {
         path: folder.to_owned(),

@@ -1,11 +1,11 @@
 //! The log as its users see it: threads call it directly, tasks through [`EventStore`].
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use annals_core::catalog::PreparedAppend;
+use annals_core::append_rules::PreparedAppend;
 use annals_core::{
     AppendError, AppendReceipt, AppendRequest, BoxFuture, ConsumerName, Damage, Durability, EventBatch,
     EventStore, Position, ReadRequest, StoreError, StreamName, StreamState, StreamSummary, VerifyProgress,
@@ -13,11 +13,14 @@ use annals_core::{
 };
 
 use crate::commit::Commits;
-use crate::format::{Mark, StoreId};
-use crate::index::Index;
+use crate::format::Mark;
 use crate::lock::FolderLock;
-use crate::options::{LARGEST_SEGMENT_BYTES, LogOptions};
-use crate::recovery::{Places, Recovered, Recovery};
+use crate::maintenance::Upkeep;
+use crate::options::{LARGEST_SEGMENT_BYTES, LogOptions, Maintenance};
+use crate::places::Places;
+use crate::recovery::{Recovered, Recovery};
+use crate::stage::LogAppend;
+use crate::view::LogIndex;
 use crate::writer::Writer;
 use crate::{folder, verify};
 
@@ -41,7 +44,7 @@ use crate::{folder, verify};
 /// ```
 pub struct EventLog {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// What the log, its thread and its reading tasks share.
@@ -49,7 +52,7 @@ struct Shared {
     commits: Commits,
     options: LogOptions,
     places: Places,
-    store: StoreId,
+    index: Arc<LogIndex>,
     mark_found: Option<Mark>,
     damage: Option<Damage>,
     notices: Vec<String>,
@@ -74,25 +77,61 @@ impl EventLog {
             let made = storage.create_dir_all(&places.folder);
             made.map_err(|error| crate::lock::not_writable(&places.folder, error))?;
         }
-        let lock = FolderLock::acquire(&places.folder)?;
+        let lock = FolderLock::acquire(&*storage, &places.folder)?;
         // Asked again under the lock: another process may have made the store meanwhile.
         let store = match folder::inspect(&*storage, &places.folder)? {
             Some(store) => store,
             None => folder::create(&*storage, &places)?,
         };
-        let found = Recovery::run(&*storage, &*options.clock, &places, store)?;
+        let upkeep = Arc::new(Upkeep::new(&options, places.clone()));
+        let (index, found) = Recovery::run(&options, &places, &upkeep, store)?;
         let clock = Arc::clone(&options.clock);
-        let writer = Writer::new(storage, Arc::clone(&clock), places.clone(), options.segment_bytes, &found);
-        let Recovered { index, mark, damage, notices, .. } = found;
-        let commits = Commits::new(index, writer, clock, options.mark_after);
+        let spare = Arc::new(Mutex::new(Vec::new()));
+        let mut writer =
+            Writer::new(&options, places.clone(), Arc::clone(&index), &found, Arc::clone(&spare));
+        writer.publish_watermark();
+        let Recovered { mark, damage, notices, last_recorded_at, .. } = found;
+        let mark_after = options.mark_after;
+        let commits =
+            Commits::new(Arc::clone(&index), writer, upkeep, clock, mark_after, last_recorded_at, spare);
+        let background = options.maintenance == Maintenance::Background;
         let shared =
-            Arc::new(Shared { commits, options, places, store, mark_found: mark, damage, notices, lock });
-        let own = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("annals-log".to_owned())
-            .spawn(move || own.commits.serve_tasks())
-            .map_err(|error| StoreError::backend("cannot start the log's thread", error))?;
-        Ok(Self { shared, thread: Some(thread) })
+            Arc::new(Shared { commits, options, places, index, mark_found: mark, damage, notices, lock });
+        let mut log = Self { shared, threads: Vec::new() };
+        log.start("annals-log", |shared| shared.commits.serve_tasks())?;
+        if background {
+            log.start("annals-index", |shared| shared.commits.upkeep.serve(&shared.index))?;
+        }
+        Ok(log)
+    }
+
+    fn start(&mut self, name: &str, work: fn(&Shared)) -> Result<(), StoreError> {
+        let own = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&own));
+        let thread =
+            thread.map_err(|error| StoreError::backend("cannot start a thread of the log", error))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Ends the segment that is being written, so that it will not change any more, and writes the indexes of all
+    /// events to disk, merged. Appends go on in a new segment.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadOnly`] for a log that takes no appends, [`StoreError::DiskFull`] or [`StoreError::Io`].
+    pub fn seal_blocking(&self) -> Result<(), StoreError> {
+        let commits = &self.shared.commits;
+        commits.while_idle(|writer| {
+            writer.seal()?;
+            commits.freeze(writer);
+            Ok::<_, StoreError>(())
+        })?;
+        commits.upkeep.write_frozen_now(&self.shared.index);
+        if self.shared.index.older().frozen.is_some() {
+            let reason = commits.upkeep.failure().unwrap_or_default();
+            return Err(StoreError::backend("cannot write the index", std::io::Error::other(reason)));
+        }
+        commits.upkeep.merge_all(&self.shared.index)
     }
 
     /// Stores events, all or none. This thread may make the barrier for others too.
@@ -100,7 +139,7 @@ impl EventLog {
     /// # Errors
     /// As [`EventStore::append`].
     pub fn append_blocking(&self, request: AppendRequest) -> Result<AppendReceipt, AppendError> {
-        self.shared.commits.append_blocking(PreparedAppend::new(request)?)
+        self.shared.commits.append_blocking(LogAppend::new(PreparedAppend::new(request)?))
     }
 
     /// Reads the next batch of events.
@@ -108,7 +147,7 @@ impl EventLog {
     /// # Errors
     /// As [`EventStore::read`].
     pub fn read_blocking(&self, request: &ReadRequest) -> Result<EventBatch, StoreError> {
-        self.shared.read(request)
+        self.shared.index.read(request)
     }
 
     /// Waits until the head is behind `after`; `None` when `timeout` passed.
@@ -120,7 +159,7 @@ impl EventLog {
         after: Position,
         timeout: Duration,
     ) -> Result<Option<Position>, StoreError> {
-        self.shared.commits.head.wait_past_blocking(after, timeout)
+        self.shared.index.head.wait_past_blocking(after, timeout)
     }
 
     /// The damage that was found when the log was opened, because of which it is read-only.
@@ -135,39 +174,47 @@ impl EventLog {
 
     /// The files that hold the events, oldest first.
     pub fn segment_paths(&self) -> Vec<PathBuf> {
-        self.shared.index().segments.iter().map(|segment| segment.file.path.clone()).collect()
+        self.shared.index.segments.all().iter().map(|segment| segment.path.clone()).collect()
     }
 }
 
 impl Shared {
-    fn index(&self) -> RwLockReadGuard<'_, Index> {
-        self.commits.index.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn read(&self, request: &ReadRequest) -> Result<EventBatch, StoreError> {
-        let plan = self.index().plan(request)?;
-        plan.fetch()
-    }
-
     fn verify(&self, progress: &VerifyProgress) -> Result<VerifyReport, StoreError> {
         // A damaged log is looked at to its end; one that is written to, up to what is visible now.
-        let upto = if self.damage.is_some() { Position::MAX } else { self.commits.head.get() };
-        let mut report = verify::verify(&*self.options.storage, &self.places, self.store, upto, progress)?;
+        let upto = if self.damage.is_some() { Position::MAX } else { self.index.head.get() };
+        let mut report =
+            verify::verify(&*self.options.storage, &self.places, self.index.store, upto, progress)?;
         if let Some(damage) = self.damage.as_ref().filter(|_| report.is_sound()) {
             report.problems.push(damage.to_string());
         }
         report.problems.extend(verify::contradiction(self.mark_found, report.readable_to));
-        report.problems.extend(self.index().catalog.inconsistencies());
+        let snapshot = self.index.snapshot();
+        let mut pages = 0;
+        for run in &snapshot.older.runs {
+            report.problems.extend(run.check_all().err().map(|error| error.to_string()));
+            pages += run.file_bytes().div_ceil(4096);
+        }
+        report.checked.push(("pages of indexes (checksum)".to_owned(), pages));
+        report.problems.extend(self.commits.upkeep.failure().map(|reason| format!("the index: {reason}")));
         Ok(report)
     }
 }
 
 impl Drop for EventLog {
     fn drop(&mut self) {
-        self.shared.commits.close();
-        if let Some(thread) = self.thread.take() {
+        let commits = &self.shared.commits;
+        commits.close();
+        commits.upkeep.close();
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        commits.while_idle(|writer| {
+            if self.shared.damage.is_none() && writer.check().is_ok() {
+                // What fails here costs time at the next opening, and nothing else.
+                let _ = writer.trim();
+                commits.rest(writer);
+            }
+        });
         // Reads that nobody waits for any more may still hold the rest.
         self.shared.lock.release();
     }
@@ -175,25 +222,27 @@ impl Drop for EventLog {
 
 impl EventStore for EventLog {
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendReceipt, AppendError>> {
-        Box::pin(async move { self.shared.commits.append(PreparedAppend::new(request)?).await })
+        Box::pin(
+            async move { self.shared.commits.append(LogAppend::new(PreparedAppend::new(request)?)).await },
+        )
     }
 
     fn read(&self, request: ReadRequest) -> BoxFuture<'_, Result<EventBatch, StoreError>> {
         let shared = Arc::clone(&self.shared);
-        Box::pin(blocking::unblock(move || shared.read(&request)))
+        Box::pin(blocking::unblock(move || shared.index.read(&request)))
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
-        Box::pin(async { Ok(self.shared.commits.head.get()) })
+        Box::pin(async { Ok(self.shared.index.head.get()) })
     }
 
     fn wait_past(&self, after: Position) -> BoxFuture<'_, Result<Position, StoreError>> {
-        Box::pin(self.shared.commits.head.wait_past(after))
+        Box::pin(self.shared.index.head.wait_past(after))
     }
 
     fn stream_state(&self, stream: &StreamName) -> BoxFuture<'_, Result<StreamState, StoreError>> {
-        let state = self.shared.index().catalog.stream_state(stream.as_str());
-        Box::pin(async move { Ok(state) })
+        let state = self.shared.index.snapshot().view().stream_state(stream.as_str());
+        Box::pin(async move { state })
     }
 
     fn streams(
@@ -201,11 +250,13 @@ impl EventStore for EventLog {
         after: Option<StreamName>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
-        Box::pin(async move { Ok(self.shared.index().catalog.streams(after.as_ref(), limit)) })
+        Box::pin(async move { self.shared.index.snapshot().view().streams(after.as_ref(), limit) })
     }
 
     fn checkpoint(&self, consumer: &ConsumerName) -> BoxFuture<'_, Result<Option<Position>, StoreError>> {
-        let position = self.shared.index().catalog.checkpoint(consumer);
+        let checkpoints = self.shared.index.checkpoints.read().unwrap_or_else(PoisonError::into_inner);
+        let position = checkpoints.get(consumer).copied();
+        drop(checkpoints);
         Box::pin(async move { Ok(position) })
     }
 
@@ -219,7 +270,7 @@ impl EventStore for EventLog {
     }
 
     fn store_id(&self) -> String {
-        format!("{:032x}", u128::from_be_bytes(self.shared.store.0))
+        format!("{:032x}", u128::from_be_bytes(self.shared.index.store.0))
     }
 
     fn description(&self) -> String {

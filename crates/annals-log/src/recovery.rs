@@ -1,114 +1,152 @@
 //! Opening a folder: what is there, what can be trusted, and what becomes of a tail that nobody was promised.
 //!
-//! A frame that cannot be read is *damage* when something proves that it had been durable: a later frame (it was
-//! written only after the barrier of those before it), a later segment, or the durable mark. The log then opens
-//! read-only and nothing is touched. Otherwise it is a tail whose append was never acknowledged: its bytes are copied
-//! to the quarantine folder, and then cut off.
+//! The runs tell what is behind them; only what follows the last of them is read. A frame that cannot be read is *damage* when
+//! something proves that it had been durable: a later frame (it was written only after the barrier of those before it), a
+//! later segment, or the durable mark. The log then opens read-only and nothing is touched. Otherwise it is a tail whose
+//! append was never acknowledged: its bytes are copied to the quarantine folder, and then cut off.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use annals_core::{Clock, Damage, Position, StoreError};
+use annals_core::index::{EventTerms, infallible};
+use annals_core::{Damage, Position, StoreError, StreamState, Timestamp, Version};
 
-use crate::format::{MARK_FILE_BYTES, Mark, SEGMENT_HEADER_BYTES, SegmentHeader, StoreId};
-use crate::index::{Index, Segment};
+use crate::format::{
+    FrameHeader, FrameRecord, MARK_MAGIC, Mark, Record, SEGMENT_HEADER_BYTES, SegmentHeader, WATERMARK_MAGIC,
+};
+use crate::maintenance::Upkeep;
+use crate::marks::{FoundMark, MarkFile};
+use crate::options::LogOptions;
+use crate::places::{Places, SEGMENT_SUFFIX};
+use crate::planted::{Mistakes, Planted};
+use crate::recent::Recent;
+use crate::run::{FramePlace, Resume, SegmentStamp};
 use crate::scan::{Found, Scanner, proves_durable};
+use crate::segments::{Segment, Segments};
 use crate::storage::{OpenMode, Storage, StorageFile};
+use crate::trusted_runs::{self, Trusted};
+use crate::view::{LogIndex, Older};
 
-pub(crate) const SEGMENT_SUFFIX: &str = ".segment";
-
-/// The places within the folder of a store.
-#[derive(Debug, Clone)]
-pub(crate) struct Places {
-    pub(crate) folder: PathBuf,
-}
-
-impl Places {
-    pub(crate) fn segments(&self) -> PathBuf {
-        self.folder.join("segments")
-    }
-
-    pub(crate) fn segment(&self, first_position: Position) -> PathBuf {
-        self.segments().join(format!("{:020}{SEGMENT_SUFFIX}", first_position.get()))
-    }
-
-    pub(crate) fn mark(&self) -> PathBuf {
-        self.folder.join("mark")
-    }
-
-    pub(crate) fn quarantine(&self) -> PathBuf {
-        self.folder.join("quarantine")
-    }
-}
-
-/// A log as it was found.
+/// A log as it was found; its index is in the [`LogIndex`] that recovery filled.
 pub(crate) struct Recovered {
-    pub(crate) index: Index,
+    /// The last segment, and where its last frame ends.
+    pub(crate) active: Option<(Arc<Segment>, u64)>,
     /// The chain's hash at the end.
     pub(crate) hash: [u8; 32],
+    /// When the last event was recorded.
+    pub(crate) last_recorded_at: Timestamp,
     pub(crate) mark: Option<Mark>,
+    pub(crate) watermark_sequence: u64,
     /// What keeps the log from being written, if anything does.
     pub(crate) damage: Option<Damage>,
     /// What a person should know.
     pub(crate) notices: Vec<String>,
 }
 
+/// Before the first event: no clock was ever so early.
+const NEVER: Timestamp = Timestamp::from_micros(i64::MIN);
+
 pub(crate) struct Recovery<'a> {
+    options: &'a LogOptions,
     storage: &'a dyn Storage,
-    clock: &'a dyn Clock,
     places: &'a Places,
-    store: StoreId,
+    upkeep: &'a Upkeep,
+    index: LogIndex,
+    recent: Recent,
+    segments: Vec<Arc<Segment>>,
     found: Recovered,
+}
+
+/// A segment file that was opened.
+pub(crate) struct SegmentFile {
+    pub(crate) first_position: Position,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn StorageFile>,
+    pub(crate) header: Result<SegmentHeader, String>,
 }
 
 impl<'a> Recovery<'a> {
     pub(crate) fn run(
-        storage: &'a dyn Storage,
-        clock: &'a dyn Clock,
+        options: &'a LogOptions,
         places: &'a Places,
-        store: StoreId,
-    ) -> Result<Recovered, StoreError> {
-        let index = Index { store, catalog: Default::default(), segments: Vec::new() };
-        let found = Recovered { index, hash: [0; 32], mark: None, damage: None, notices: Vec::new() };
-        let mut recovery = Self { storage, clock, places, store, found };
-        recovery.read_mark()?;
-        recovery.read_segments()?;
-        Ok(recovery.found)
+        upkeep: &'a Upkeep,
+        store: crate::format::StoreId,
+    ) -> Result<(Arc<LogIndex>, Recovered), StoreError> {
+        let found = Recovered {
+            active: None,
+            hash: [0; 32],
+            last_recorded_at: NEVER,
+            mark: None,
+            watermark_sequence: 0,
+            damage: None,
+            notices: Vec::new(),
+        };
+        let index = LogIndex::new(store, Position::ZERO);
+        let recent = Recent::after(Position::ZERO, index.seed);
+        let storage = &*options.storage;
+        let mut recovery =
+            Self { options, storage, places, upkeep, index, recent, segments: Vec::new(), found };
+        recovery.read_marks()?;
+        recovery.read_log()?;
+        Ok(recovery.finish())
     }
 
-    fn read_mark(&mut self) -> Result<(), StoreError> {
-        let path = self.places.mark();
-        let file = match self.storage.open(&path, OpenMode::Read) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(StoreError::io("open", path, error)),
-        };
-        let mut bytes = vec![0; MARK_FILE_BYTES];
-        let count = file.read_at(&mut bytes, 0).map_err(|error| StoreError::io("read", &path, error))?;
-        self.found.mark = Mark::newest(&bytes[..count], self.store);
-        if self.found.mark.is_none() && bytes.iter().any(|byte| *byte != 0) {
-            let notice = format!(
+    fn finish(mut self) -> (Arc<LogIndex>, Recovered) {
+        let head = self.recent.index.last();
+        if let Some((segment, _)) = &self.found.active
+            && self.found.damage.is_none()
+        {
+            let sealed = self.segments.iter().filter(|known| known.first_position != segment.first_position);
+            sealed.for_each(|segment| segment.seal());
+        }
+        self.index.recent = self.recent.into();
+        self.index.segments = Segments::new(self.segments);
+        self.index.head = annals_core::Head::at(head);
+        (Arc::new(self.index), self.found)
+    }
+
+    fn read_marks(&mut self) -> Result<(), StoreError> {
+        let mut file = MarkFile::new(self.places.mark(), MARK_MAGIC, self.index.store);
+        let mark = file.read(self.storage)?;
+        if mark == FoundMark::Unreadable {
+            self.found.notices.push(format!(
                 "the durable mark in {} cannot be read; it is written again, but a loss at the end of the log \
                  could not have been noticed this time",
-                path.display()
-            );
-            self.found.notices.push(notice);
+                file.path().display()
+            ));
         }
+        self.found.mark = mark.mark();
+        let mut watermark = MarkFile::new(self.places.watermark(), WATERMARK_MAGIC, self.index.store);
+        // Of the watermark nothing is believed but that its sequence numbers are used up.
+        let watermark = watermark.read(self.storage).ok().and_then(FoundMark::mark);
+        self.found.watermark_sequence = watermark.map_or(0, |mark| mark.sequence);
         Ok(())
     }
 
-    fn read_segments(&mut self) -> Result<(), StoreError> {
-        let folder = self.places.segments();
-        let names = match self.storage.list(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let reason = "its folder \"segments\" is missing: restore it from a copy".to_owned();
-                return Err(StoreError::NotAStore { path: self.places.folder.clone(), reason });
+    fn read_log(&mut self) -> Result<(), StoreError> {
+        let files = open_segments(self.storage, self.places, self.index.store)?;
+        let mut from = 0;
+        let mut offset = SEGMENT_HEADER_BYTES as u64;
+        let trust_blindly = Mistakes::of(self.options).make(Planted::TrustStaleIndex);
+        match trusted_runs::open(self.storage, self.places, self.index.store, &files, trust_blindly)? {
+            Trusted::Runs { runs, resume } => {
+                from = files.iter().position(|file| file.first_position == resume.segment).unwrap_or(0);
+                offset = resume.offset;
+                self.go_on_behind(runs, resume, &files[..from])?;
             }
-            listed => listed.map_err(|error| StoreError::io("list", &folder, error))?,
-        };
-        let names: Vec<_> = names.into_iter().filter(|name| name.ends_with(SEGMENT_SUFFIX)).collect();
-        for (index, name) in names.iter().enumerate() {
-            self.read_segment(&folder.join(name), index + 1 == names.len())?;
+            Trusted::Nothing => {}
+            Trusted::Stale(reason) => {
+                self.found
+                    .notices
+                    .push(format!("the index did not fit the log and was built again: {reason}"));
+            }
+        }
+        for (index, file) in files.iter().enumerate().skip(from) {
+            self.read_segment(
+                file,
+                std::mem::replace(&mut offset, SEGMENT_HEADER_BYTES as u64),
+                index + 1 == files.len(),
+            )?;
             if self.found.damage.is_some() {
                 return Ok(());
             }
@@ -116,16 +154,49 @@ impl<'a> Recovery<'a> {
         let head = self.head();
         if let Some(mark) = self.found.mark.filter(|mark| mark.position > head) {
             let reason = format!("events up to position {} were durable, found only {head}", mark.position);
-            let last = self.found.index.segments.last();
-            let (path, offset) =
-                last.map_or_else(|| (folder, 0), |segment| (segment.file.path.clone(), segment.end));
+            let (path, offset) = match &self.found.active {
+                Some((segment, end)) => (segment.path.clone(), *end),
+                None => (self.places.segments(), 0),
+            };
             self.damaged(&path, offset, reason);
         }
         Ok(())
     }
 
+    /// Takes what the runs tell, so that only what follows them has to be read.
+    fn go_on_behind(
+        &mut self,
+        runs: Vec<Arc<crate::run::Run>>,
+        resume: Resume,
+        files: &[SegmentFile],
+    ) -> Result<(), StoreError> {
+        let last = runs.last().map_or(Position::ZERO, |run| run.last());
+        self.recent = Recent::after(last, self.index.seed);
+        for run in &runs {
+            self.index.hide(&run.hidden()?);
+            self.checkpoints().extend(run.checkpoints()?);
+        }
+        self.index.change_older(|_| Older { frozen: None, runs });
+        self.found.hash = resume.hash;
+        self.found.last_recorded_at = resume.recorded_at;
+        for file in files {
+            let generation = file.header.as_ref().map_or(0, |header| header.generation);
+            let segment =
+                Segment::new(file.first_position, generation, file.path.clone(), Arc::clone(&file.file));
+            self.segments.push(Arc::new(segment));
+        }
+        Ok(())
+    }
+
+    fn checkpoints(
+        &self,
+    ) -> std::sync::RwLockWriteGuard<'_, std::collections::BTreeMap<annals_core::ConsumerName, Position>>
+    {
+        self.index.checkpoints.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn head(&self) -> Position {
-        self.found.index.catalog.head()
+        self.recent.index.last()
     }
 
     fn damaged(&mut self, path: &Path, offset: u64, reason: String) {
@@ -133,36 +204,39 @@ impl<'a> Recovery<'a> {
         self.found.damage = Some(Damage { path: path.to_owned(), offset, end: None, first_position, reason });
     }
 
-    fn read_segment(&mut self, path: &Path, is_last: bool) -> Result<(), StoreError> {
+    fn read_segment(&mut self, found: &SegmentFile, offset: u64, is_last: bool) -> Result<(), StoreError> {
+        let SegmentFile { path, file, .. } = found;
         let failed = |operation| move |error| StoreError::io(operation, path, error);
-        let file = self.storage.open(path, OpenMode::ReadWrite).map_err(failed("open"))?;
-        let mut scanner = Scanner::new(Arc::clone(&file), self.store).map_err(failed("read"))?;
-        let header = scanner.bytes(0, SEGMENT_HEADER_BYTES).map_err(failed("read"))?;
-        let header = SegmentHeader::decode(&header, self.store).and_then(|header| self.follows(&header));
-        if let Err(reason) = header {
-            return self.end_here(path, &*file, &mut scanner, 0, is_last, reason);
+        let mut scanner = Scanner::new(Arc::clone(file), self.index.store).map_err(failed("read"))?;
+        let goes_on = offset > SEGMENT_HEADER_BYTES as u64;
+        let header = found.header.clone().and_then(|header| match goes_on {
+            true => Ok(header),
+            false => self.follows(&header).map(|()| header),
+        });
+        let header = match header {
+            Ok(header) => header,
+            Err(reason) => return self.end_here(path, &**file, &mut scanner, 0, is_last, reason),
+        };
+        let first_position = header.first_position;
+        let segment =
+            Arc::new(Segment::new(first_position, header.generation, path.clone(), Arc::clone(file)));
+        self.segments.push(Arc::clone(&segment));
+        if !goes_on {
+            self.recent.segments.push(SegmentStamp { first_position, generation: header.generation });
         }
-        let start = SEGMENT_HEADER_BYTES as u64;
-        let first_position = self.head().next();
-        self.found.index.segments.push(Segment::new(
-            first_position,
-            path.to_owned(),
-            Arc::clone(&file),
-            start,
-        ));
-        let mut offset = start;
+        self.found.active = Some((segment, offset));
+        let mut offset = offset;
         loop {
             let reason = match scanner.frame_at(offset).map_err(failed("read"))? {
-                Found::Frame(frame, _) => {
-                    let start = &frame.header.start;
+                Found::Frame(header, records) => {
+                    let start = &header.start;
                     if start.first_position == self.head().next() && start.previous_hash == self.found.hash {
-                        let length = (crate::format::FRAME_HEADER_BYTES as u32 + frame.header.length).into();
-                        self.found.hash = frame.header.hash;
-                        if let Some(segment) = self.found.index.segments.last_mut() {
-                            segment.add_frame(offset, length, start.first_position, &frame.event_offsets);
+                        self.make_room(first_position, offset);
+                        self.add_frame(&header, &records, offset)?;
+                        offset += header.frame_bytes();
+                        if let Some((_, end)) = &mut self.found.active {
+                            *end = offset;
                         }
-                        self.found.index.add_events(&frame.appends, &frame.checkpoints);
-                        offset += length;
                         continue;
                     }
                     let (found, expected) = (start.first_position, self.head().next());
@@ -180,8 +254,110 @@ impl<'a> Recovery<'a> {
                 Found::End => "zeros stand where a frame should be".to_owned(),
                 Found::Bad(reason) => reason,
             };
-            return self.end_here(path, &*file, &mut scanner, offset, is_last, reason);
+            return self.end_here(path, &**file, &mut scanner, offset, is_last, reason);
         }
+    }
+
+    /// Writes what was read out as a run once it takes much memory; if that fails, it stays in memory.
+    fn make_room(&mut self, segment: Position, offset: u64) {
+        if !self.recent.is_full(self.upkeep.memory_bytes) {
+            return;
+        }
+        self.recent.resume =
+            Some(Resume { segment, offset, hash: self.found.hash, recorded_at: self.found.last_recorded_at });
+        if let Ok(run) = self.upkeep.write(&self.index, &self.recent) {
+            self.recent = Recent::after(run.last(), self.index.seed);
+            self.index.change_older(|older| Older {
+                frozen: None,
+                runs: older.runs.iter().cloned().chain([Arc::new(run)]).collect(),
+            });
+            self.upkeep.merge_now(&self.index);
+        }
+    }
+
+    /// Enters the events of a frame into the index.
+    fn add_frame(
+        &mut self,
+        header: &FrameHeader,
+        records: &[FrameRecord],
+        offset: u64,
+    ) -> Result<(), StoreError> {
+        let mut event_offsets = Vec::with_capacity(header.event_count as usize);
+        let mut hidden = Vec::new();
+        for record in records {
+            match &record.record {
+                Record::Event(event) => {
+                    let system = event.system_event();
+                    let (terms, version) = (EventTerms::of(event), event.version());
+                    self.add_event(&terms, system, version, &mut hidden)?;
+                }
+                Record::Removed(event) => {
+                    let terms = EventTerms::removed(event.id, event.stream.as_str());
+                    self.add_event(&terms, None, event.version, &mut hidden)?;
+                }
+                Record::Checkpoint(checkpoint) => {
+                    let (consumer, position) = (checkpoint.consumer.clone(), checkpoint.position);
+                    self.checkpoints().insert(consumer.clone(), position);
+                    self.recent.checkpoints.insert(consumer, position);
+                    continue;
+                }
+            }
+            event_offsets.push(record.offset);
+        }
+        let place = FramePlace {
+            first_position: header.start.first_position,
+            offset: offset as u32,
+            recorded_at: header.start.recorded_at,
+        };
+        self.recent.add_frame(place, &event_offsets, header.frame_bytes());
+        self.recent.hidden.extend_from_slice(&hidden);
+        self.index.hide(&hidden);
+        self.found.hash = header.hash;
+        self.found.last_recorded_at = header.start.recorded_at;
+        Ok(())
+    }
+
+    fn add_event(
+        &mut self,
+        terms: &EventTerms<'_>,
+        system: Option<annals_core::SystemEvent>,
+        version: Version,
+        hidden: &mut Vec<u64>,
+    ) -> Result<(), StoreError> {
+        let known = self.recent.index.stream_state(terms.stream, Position::MAX);
+        let before = match known {
+            Some(state) => state,
+            None => self.state_in_runs(terms.stream)?,
+        };
+        let after = before.after_event(system);
+        infallible(self.recent.index.insert(terms, system, || Ok(before)));
+        debug_assert_eq!(after.version, version, "versions are dense");
+        let from = before.visible_from.max(Version::new(1));
+        if after.visible_from > from {
+            let segments = [];
+            let older = self.index.older();
+            let none = roaring::RoaringTreemap::new();
+            let view = crate::view::View {
+                store: self.index.store,
+                recent: &self.recent,
+                older: &older,
+                segments: &segments,
+                hidden: &none,
+                upto: self.head(),
+            };
+            hidden.extend(view.positions_of_versions(terms.stream, from, after.visible_from)?);
+        }
+        Ok(())
+    }
+
+    fn state_in_runs(&self, stream: &str) -> Result<StreamState, StoreError> {
+        for run in self.index.older().runs.iter().rev() {
+            let record = run.term(annals_core::index::Term::stream(stream))?;
+            if let Some(span) = record.and_then(|record| record.span) {
+                return Ok(span.after);
+            }
+        }
+        Ok(StreamState::default())
     }
 
     /// Whether a segment with this header continues what was read so far.
@@ -207,14 +383,14 @@ impl<'a> Recovery<'a> {
         reason: String,
     ) -> Result<(), StoreError> {
         let failed = |operation| move |error| StoreError::io(operation, path, error);
+        let mistakes = Mistakes::of(self.options);
         let first_lost = self.head().next();
         let marked = self.found.mark.is_some_and(|mark| mark.position >= first_lost);
         let mut later = scanner.next_header(offset + 1).map_err(failed("read"))?;
-        while let Some((at, header)) = later.filter(|(_, header)| !proves_durable(header, first_lost)) {
-            let _ = header;
+        while let Some((at, _)) = later.filter(|(_, header)| !proves_durable(header, first_lost)) {
             later = scanner.next_header(at + 1).map_err(failed("read"))?;
         }
-        if !is_last || marked || later.is_some() {
+        if (!is_last || marked || later.is_some()) && !mistakes.make(Planted::CutDamagedTail) {
             self.damaged(path, offset, reason);
             if let (Some(damage), Some((at, _))) = (&mut self.found.damage, later) {
                 damage.end = Some(at);
@@ -222,7 +398,9 @@ impl<'a> Recovery<'a> {
             return Ok(());
         }
         let end = scanner.end_of_content(offset).map_err(failed("read"))?;
-        self.quarantine(path, scanner, offset, end, &reason)?;
+        if !mistakes.make(Planted::SkipQuarantine) {
+            self.quarantine(path, scanner, offset, end, &reason)?;
+        }
         file.set_len(offset).and_then(|()| file.sync_data()).map_err(failed("cut"))
     }
 
@@ -239,10 +417,17 @@ impl<'a> Recovery<'a> {
         }
         let folder = self.places.quarantine();
         self.storage.create_dir_all(&folder).map_err(|error| StoreError::io("create", &folder, error))?;
-        let now = self.clock.now().as_micros();
+        let now = self.options.clock.now().as_micros();
         let target = folder.join(format!("after-{:020}-at-{offset}-{now}.bytes", self.head().get()));
         let failed = |error| StoreError::io("write", &target, error);
-        let copy = self.storage.open(&target, OpenMode::CreateNew).map_err(failed)?;
+        let copy = match self.storage.open(&target, OpenMode::CreateNew) {
+            // Of an attempt that was interrupted within the same microsecond.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                self.storage.open(&target, OpenMode::ReadWrite)
+            }
+            other => other,
+        };
+        let copy = copy.map_err(failed)?;
         let mut at = offset;
         while at < end {
             let length = (end - at).min(1 << 20) as usize;
@@ -259,4 +444,51 @@ impl<'a> Recovery<'a> {
         ));
         Ok(())
     }
+}
+
+/// Opens all segment files, oldest first, and reads their headers.
+pub(crate) fn open_segments(
+    storage: &dyn Storage,
+    places: &Places,
+    store: crate::format::StoreId,
+) -> Result<Vec<SegmentFile>, StoreError> {
+    let folder = places.segments();
+    let names = match storage.list(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let reason = "its folder \"segments\" is missing: restore it from a copy".to_owned();
+            return Err(StoreError::NotAStore { path: places.folder.clone(), reason });
+        }
+        listed => listed.map_err(|error| StoreError::io("list", &folder, error))?,
+    };
+    let mut files = Vec::new();
+    for name in names.iter().filter_map(|name| name.strip_suffix(SEGMENT_SUFFIX).map(|stem| (name, stem))) {
+        let (name, stem) = name;
+        let path = folder.join(name);
+        let failed = |operation| {
+            let path = &path;
+            move |error| StoreError::io(operation, path, error)
+        };
+        let file = match storage.open(&path, OpenMode::ReadWrite) {
+            // Who may only read can still look.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                storage.open(&path, OpenMode::Read)
+            }
+            opened => opened,
+        };
+        let file = file.map_err(failed("open"))?;
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        let count = file.read_full_at(&mut bytes, 0).map_err(failed("read"))?;
+        let named = stem.parse::<Position>().unwrap_or_default();
+        let header = SegmentHeader::decode(&bytes[..count], store).and_then(|header| {
+            let expected = header.first_position;
+            let fits = format!("{:020}", expected.get()) == stem;
+            if fits {
+                Ok(header)
+            } else {
+                Err(format!("the segment begins at position {expected}, not as its name says"))
+            }
+        });
+        files.push(SegmentFile { first_position: named, path, file, header });
+    }
+    Ok(files)
 }

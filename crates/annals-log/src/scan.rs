@@ -5,15 +5,15 @@ use std::sync::Arc;
 use annals_core::Position;
 use bytes::Bytes;
 
-use crate::format::{FRAME_HEADER_BYTES, FRAME_MAGIC, Frame, FrameHeader, StoreId, decode_frame};
+use crate::format::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameRecord, FrameRecords, StoreId};
 use crate::storage::StorageFile;
 
 const WINDOW_BYTES: usize = 1 << 20;
 
 /// What stands at an offset of a segment file.
 pub(crate) enum Found {
-    /// A frame whose checksums hold, and its records.
-    Frame(Box<Frame>, Bytes),
+    /// A frame whose checksums hold.
+    Frame(FrameHeader, Vec<FrameRecord>),
     /// Nothing: zeros, or the end of the file.
     End,
     /// Bytes that are no sound frame.
@@ -47,7 +47,7 @@ impl Scanner {
         }
         let rest = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut buffer = vec![0; rest.min(length.max(WINDOW_BYTES))];
-        let count = self.file.read_at(&mut buffer, offset)?;
+        let count = self.file.read_full_at(&mut buffer, offset)?;
         buffer.truncate(count);
         self.window = buffer.into();
         self.window_start = offset;
@@ -70,8 +70,9 @@ impl Scanner {
             return Ok(Found::Bad("the frame goes beyond the end of the file".to_owned()));
         }
         let records = self.bytes(start, header.length as usize)?;
-        Ok(match decode_frame(header, &records) {
-            Ok(frame) => Found::Frame(Box::new(frame), records),
+        let records: Result<Vec<FrameRecord>, String> = FrameRecords::new(header, records).collect();
+        Ok(match records {
+            Ok(records) => Found::Frame(header, records),
             Err(reason) => Found::Bad(reason),
         })
     }
@@ -85,7 +86,7 @@ impl Scanner {
             {
                 let candidate = offset + at as u64;
                 let mut header = vec![0; FRAME_HEADER_BYTES];
-                let count = self.file.read_at(&mut header, candidate)?;
+                let count = self.file.read_full_at(&mut header, candidate)?;
                 if let Ok(header) = FrameHeader::decode(&header[..count], self.store) {
                     return Ok(Some((candidate, header)));
                 }

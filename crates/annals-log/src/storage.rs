@@ -1,10 +1,12 @@
-//! All input and output of the log passes through this trait, so that tests can put a failing disk in its place.
+//! All input and output of the log passes through this trait, so that tests can put another disk in its place.
 
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+
+use crate::mapping::Mapping;
 
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,22 +29,73 @@ pub trait Storage: Debug + Send + Sync {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>>;
     /// Gives a file another name, taking the place of one that has it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file. Who has it open can go on reading it.
+    fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the entries of a folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Takes a folder for one holder; `None` when another has it. It is given back when the lock is released or dropped,
+    /// and however the process ends.
+    fn lock(&self, folder: &Path) -> io::Result<Option<Box<dyn StorageLock>>>;
 }
 
-/// An open file.
+/// A folder taken by [`Storage::lock`].
+pub trait StorageLock: Debug + Send + Sync {
+    /// Gives it back.
+    fn release(&self);
+}
+
+/// An open file. Each method stands for one system call.
 pub trait StorageFile: Debug + Send + Sync {
-    /// Reads up to `buffer.len()` bytes; fewer only at the end of the file.
+    /// Reads some bytes, perhaps fewer than `buffer` takes; 0 at the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Writes all of `bytes`.
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes some of `bytes`, perhaps not all.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// A data barrier: what was written, and the file's length, is on disk when this returns.
     fn sync_data(&self) -> io::Result<()>;
     /// Cuts or extends the file.
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// The file's length.
     fn length(&self) -> io::Result<u64>;
+    /// Maps a file that is not written any more, where the disk can do that.
+    fn map(&self) -> io::Result<Option<Mapping>> {
+        Ok(None)
+    }
+}
+
+impl dyn StorageFile {
+    /// Reads until `buffer` is full; fewer bytes only at the end of the file.
+    ///
+    /// # Errors
+    /// What the disk says; an interrupted call is made again.
+    pub fn read_full_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.read_at(rest, offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// What the disk says; an interrupted call is made again.
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            match self.write_at(rest, offset + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The machine's own disk.
@@ -81,8 +134,39 @@ impl Storage for Disk {
         std::fs::rename(from, to)
     }
 
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn lock(&self, folder: &Path) -> io::Result<Option<Box<dyn StorageLock>>> {
+        // The folder itself is locked: a file in it could be deleted, and a new one locked by somebody else.
+        let file = File::open(folder)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(DiskLock(file)))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct DiskLock(File);
+
+impl StorageLock for DiskLock {
+    /// Closing the file would release the lock only once a child process that is just being started, and still shares
+    /// the file, has closed it too.
+    fn release(&self) {
+        let _ = self.0.unlock();
+    }
+}
+
+impl Drop for DiskLock {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
@@ -91,20 +175,11 @@ struct DiskFile(File);
 
 impl StorageFile for DiskFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match std::os::unix::fs::FileExt::read_at(&self.0, &mut buffer[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(count) => done += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(done)
+        std::os::unix::fs::FileExt::read_at(&self.0, buffer, offset)
     }
 
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset)
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::write_at(&self.0, bytes, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -118,5 +193,9 @@ impl StorageFile for DiskFile {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn map(&self) -> io::Result<Option<Mapping>> {
+        Mapping::of(&self.0, self.length()?)
     }
 }

@@ -1,41 +1,63 @@
 //! The one who writes: frames into the active segment, a barrier behind each, and the durable mark.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
-use annals_core::catalog::StagedAppend;
 use annals_core::{ChainHash, Clock, Position, StoreError, Timestamp};
 
 use crate::format::{
-    BuiltFrame, FrameStart, MARK_FILE_BYTES, Mark, SEGMENT_HEADER_BYTES, SegmentHeader, StoreId, build_frame,
+    BuiltFrame, FrameBuilder, FrameStart, MARK_MAGIC, Mark, SEGMENT_HEADER_BYTES, SegmentContent,
+    SegmentHeader, WATERMARK_MAGIC,
 };
-use crate::index::{Index, Segment};
-use crate::recovery::{Places, Recovered};
+use crate::marks::MarkFile;
+use crate::options::LogOptions;
+use crate::places::Places;
+use crate::planted::{Mistakes, Planted};
+use crate::recovery::Recovered;
+use crate::run::{FramePlace, Resume};
+use crate::segments::Segment;
 use crate::storage::{OpenMode, Storage, StorageFile};
+use crate::ticket::lock;
+use crate::view::LogIndex;
 
-/// The first step in which a segment is prewritten with zeros; each later step is twice as large.
-const FIRST_STEP_BYTES: u64 = 256 << 10;
+/// Segments are prewritten in steps that double up to this size.
 const LARGEST_STEP_BYTES: u64 = 8 << 20;
 
 pub(crate) struct Writer {
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     places: Places,
-    store: StoreId,
+    index: Arc<LogIndex>,
     segment_bytes: u64,
+    first_step_bytes: u64,
+    mistakes: Mistakes,
     active: Option<ActiveSegment>,
     hash: [u8; 32],
     head: Position,
+    last_recorded_at: Timestamp,
+    /// The mark as it was written last.
     mark: Option<Mark>,
-    mark_file: Option<Arc<dyn StorageFile>>,
+    mark_file: MarkFile,
+    watermark_file: MarkFile,
+    watermark_sequence: u64,
+    /// Memory of a frame that was written, for the next.
+    spare: Arc<Mutex<Vec<u8>>>,
     /// Why nothing is written any more.
     failed: Option<String>,
 }
 
+/// A frame that is durable.
+pub(crate) struct Written<'a> {
+    pub(crate) place: FramePlace,
+    pub(crate) event_offsets: &'a [u32],
+    pub(crate) frame_bytes: u64,
+    /// Whether it is the first of its segment.
+    pub(crate) begins_segment: bool,
+    pub(crate) head: Position,
+}
+
 struct ActiveSegment {
-    first_position: Position,
-    path: PathBuf,
-    file: Arc<dyn StorageFile>,
+    segment: Arc<Segment>,
     /// Where the next frame goes.
     end: u64,
     /// Up to here the file has blocks on disk, so that a barrier flushes data only.
@@ -45,33 +67,43 @@ struct ActiveSegment {
 
 impl Writer {
     pub(crate) fn new(
-        storage: Arc<dyn Storage>,
-        clock: Arc<dyn Clock>,
+        options: &LogOptions,
         places: Places,
-        segment_bytes: u64,
+        index: Arc<LogIndex>,
         found: &Recovered,
+        spare: Arc<Mutex<Vec<u8>>>,
     ) -> Self {
-        let active = found.index.segments.last().map(|segment| ActiveSegment {
-            first_position: segment.first_position,
-            path: segment.file.path.clone(),
-            file: Arc::clone(&segment.file.file),
-            end: segment.end,
-            prewritten: segment.file.file.length().unwrap_or(segment.end),
-            step: FIRST_STEP_BYTES,
+        let store = index.store;
+        let active = found.active.as_ref().map(|(segment, end)| ActiveSegment {
+            segment: Arc::clone(segment),
+            end: *end,
+            prewritten: segment.file.length().unwrap_or(*end),
+            step: options.prewrite_bytes,
         });
         Self {
-            storage,
-            clock,
+            storage: Arc::clone(&options.storage),
+            clock: Arc::clone(&options.clock),
+            mark_file: MarkFile::new(places.mark(), MARK_MAGIC, store),
+            watermark_file: MarkFile::new(places.watermark(), WATERMARK_MAGIC, store),
+            watermark_sequence: found.watermark_sequence,
             places,
-            store: found.index.store,
-            segment_bytes,
+            head: index.head.get(),
+            index,
+            segment_bytes: options.segment_bytes,
+            first_step_bytes: options.prewrite_bytes,
+            mistakes: Mistakes::of(options),
             active,
             hash: found.hash,
-            head: found.index.catalog.head(),
+            last_recorded_at: found.last_recorded_at,
             mark: found.mark,
-            mark_file: None,
+            spare,
             failed: found.damage.as_ref().map(ToString::to_string),
         }
+    }
+
+    /// The last durable position.
+    pub(crate) fn head(&self) -> Position {
+        self.head
     }
 
     /// Refuses when a failure before left it unknown what is on disk, or when stored bytes are damaged.
@@ -82,91 +114,118 @@ impl Writer {
         }
     }
 
-    /// Writes the appends of a group as one frame, makes it durable, and only then shows it in the index.
+    /// Where the log goes on.
+    pub(crate) fn resume(&self) -> Option<Resume> {
+        let active = self.active.as_ref()?;
+        Some(Resume {
+            segment: active.segment.first_position,
+            offset: active.end,
+            hash: self.hash,
+            recorded_at: self.last_recorded_at,
+        })
+    }
+
+    /// Writes a frame, makes it durable, and has it shown.
     pub(crate) fn commit(
         &mut self,
-        index: &RwLock<Index>,
-        appends: &[StagedAppend],
+        frame: FrameBuilder,
         recorded_at: Timestamp,
+        base: Position,
+        show: impl FnOnce(Written<'_>),
     ) -> Result<ChainHash, StoreError> {
         self.check()?;
+        assert_eq!(base, self.head, "a frame follows the one before it");
         let start = FrameStart {
             first_position: self.head.next(),
             recorded_at,
             durable_upto: self.head,
             previous_hash: self.hash,
         };
-        let frame = build_frame(start, appends, self.store);
-        self.roll_if_full(index)?;
-        let (offset, length) = self.write(&frame.bytes)?;
-        self.show(index, appends, start.first_position, offset, length, &frame);
-        Ok(ChainHash { position: self.head, hash: self.hash })
+        let mut frame = frame;
+        let event_offsets = std::mem::take(&mut frame.event_offsets);
+        let BuiltFrame { bytes, hash } = frame.finish(start, event_offsets.len() as u32, self.index.store);
+        let begins_segment = self.roll_if_full()?;
+        let offset = self.write(&bytes)?;
+        self.head = Position::new(self.head.get() + event_offsets.len() as u64);
+        self.hash = hash;
+        self.last_recorded_at = recorded_at;
+        let place = FramePlace { first_position: start.first_position, offset: offset as u32, recorded_at };
+        let (event_offsets, frame_bytes) = (event_offsets.as_slice(), bytes.len() as u64);
+        show(Written { place, event_offsets, frame_bytes, begins_segment, head: self.head });
+        self.publish_watermark();
+        *lock(&self.spare) = bytes;
+        Ok(ChainHash { position: self.head, hash })
     }
 
-    fn show(
-        &mut self,
-        index: &RwLock<Index>,
-        appends: &[StagedAppend],
-        first_position: Position,
-        offset: u64,
-        length: u64,
-        frame: &BuiltFrame,
-    ) {
-        let mut index = index.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(segment) = index.segments.last_mut() {
-            segment.add_frame(offset, length, first_position, &frame.event_offsets);
-        }
-        for append in appends {
-            index.catalog.insert(&append.events);
-            if let Some(checkpoint) = &append.checkpoint {
-                index.catalog.set_checkpoint(checkpoint);
-            }
-        }
-        self.head = index.catalog.head();
-        self.hash = frame.hash;
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(u64, u64), StoreError> {
+    fn write(&mut self, bytes: &[u8]) -> Result<u64, StoreError> {
+        let mistakes = self.mistakes;
         let Some(active) = &mut self.active else { return Err(StoreError::Closed) };
         let length = bytes.len() as u64;
         active.make_room(length)?;
-        if let Err(error) = active.file.write_all_at(bytes, active.end) {
+        let file = &active.segment.file;
+        if let Err(error) = file.write_all_at(bytes, active.end) {
             // What was written of the frame is not whole, but it must not stand in the way of the next one.
-            if let Err(cut) = active.file.set_len(active.end) {
+            if let Err(cut) = file.set_len(active.end) {
                 self.failed =
                     Some(format!("a frame could not be written ({error}) nor removed again ({cut})"));
             }
             active.prewritten = active.end;
-            return Err(StoreError::io("write", &active.path, error));
+            return Err(StoreError::io("write", &active.segment.path, error));
         }
-        if let Err(error) = active.file.sync_data() {
+        let barrier = match mistakes.make(Planted::AcknowledgeBeforeBarrier) {
+            true => Ok(()),
+            false => file.sync_data(),
+        };
+        let barrier = barrier.or_else(|error| match mistakes.make(Planted::RetryFailedBarrier) {
+            true => file.sync_data(),
+            false => Err(error),
+        });
+        if let Err(error) = barrier {
             // After a failed barrier the system may have dropped the pages: trying again would prove nothing.
-            let reason = format!("the barrier on {} failed: {error}", active.path.display());
+            let reason = format!("the barrier on {} failed: {error}", active.segment.path.display());
             self.failed = Some(format!("{reason}; reopen the store to go on"));
             return Err(StoreError::OutcomeUnknown { reason });
         }
         let offset = active.end;
         active.end += length;
-        Ok((offset, length))
+        Ok(offset)
     }
 
-    fn roll_if_full(&mut self, index: &RwLock<Index>) -> Result<(), StoreError> {
-        if self.active.as_ref().is_some_and(|active| active.end < self.segment_bytes) {
-            return Ok(());
+    /// Begins a new segment when there is none or the active one is full; says whether the next frame is its first.
+    fn roll_if_full(&mut self) -> Result<bool, StoreError> {
+        if self.active.as_ref().is_none_or(|active| active.end >= self.segment_bytes) {
+            self.roll()?;
         }
-        if let Some(active) = &self.active {
-            let trimmed = active.file.set_len(active.end).and_then(|()| active.file.sync_data());
-            trimmed.map_err(|error| StoreError::io("end the segment", &active.path, error))?;
-        }
+        Ok(self.active.as_ref().is_some_and(|active| active.end == SEGMENT_HEADER_BYTES as u64))
+    }
+
+    fn roll(&mut self) -> Result<(), StoreError> {
+        self.trim()?;
         let created = self.create_segment()?;
-        let mut index = index.write().unwrap_or_else(PoisonError::into_inner);
-        let first_position = created.first_position;
-        let segment =
-            Segment::new(first_position, created.path.clone(), Arc::clone(&created.file), created.end);
-        // A segment without a frame, left by a failed attempt, makes way for this one.
-        index.segments.retain(|segment| segment.first_position != first_position);
-        index.segments.push(segment);
+        if let Some(ended) = self.active.take() {
+            ended.segment.seal();
+        }
+        self.index.segments.put(Arc::clone(&created.segment));
         self.active = Some(created);
+        Ok(())
+    }
+
+    /// Ends the active segment, if anything is in it.
+    pub(crate) fn seal(&mut self) -> Result<(), StoreError> {
+        self.check()?;
+        let has_frames = self.active.as_ref().is_some_and(|active| active.end > SEGMENT_HEADER_BYTES as u64);
+        if has_frames { self.roll() } else { Ok(()) }
+    }
+
+    /// Gives back the room that was prewritten and is not used.
+    pub(crate) fn trim(&mut self) -> Result<(), StoreError> {
+        let Some(active) = self.active.as_mut().filter(|active| active.prewritten > active.end) else {
+            return Ok(());
+        };
+        let file = &active.segment.file;
+        let trimmed = file.set_len(active.end).and_then(|()| file.sync_data());
+        trimmed.map_err(|error| StoreError::io("end the segment", &active.segment.path, error))?;
+        active.prewritten = active.end;
         Ok(())
     }
 
@@ -176,26 +235,25 @@ impl Writer {
         let failed = |error| StoreError::io("create", &path, error);
         let file = create_or_reuse(&*self.storage, &path).map_err(failed)?;
         let header = SegmentHeader {
-            store: self.store,
+            store: self.index.store,
+            content: SegmentContent::Frames,
             first_position,
             created_at: self.clock.now(),
             previous_hash: self.hash,
+            generation: 0,
         };
         let end = SEGMENT_HEADER_BYTES as u64;
-        let mut segment = ActiveSegment {
-            first_position,
-            path: path.clone(),
-            file,
-            end: 0,
-            prewritten: 0,
-            step: FIRST_STEP_BYTES,
-        };
-        segment.make_room(end)?;
-        segment.file.write_all_at(&header.encode(), 0).map_err(failed)?;
-        segment.file.sync_data().map_err(failed)?;
-        self.storage.sync_dir(&self.places.segments()).map_err(failed)?;
-        segment.end = end;
-        Ok(segment)
+        let segment = Arc::new(Segment::new(first_position, 0, path.clone(), file));
+        let mut active = ActiveSegment { segment, end: 0, prewritten: 0, step: self.first_step_bytes };
+        active.make_room(end)?;
+        let file = &active.segment.file;
+        file.write_all_at(&header.encode(), 0).map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        if !self.mistakes.make(Planted::SkipSegmentFolderSync) {
+            self.storage.sync_dir(&self.places.segments()).map_err(failed)?;
+        }
+        active.end = end;
+        Ok(active)
     }
 
     /// Whether something durable is not marked yet.
@@ -204,45 +262,37 @@ impl Writer {
         self.failed.is_none() && self.head > marked
     }
 
+    fn mark_here(&self, sequence: u64) -> Option<Mark> {
+        let active = self.active.as_ref()?;
+        let segment = active.segment.first_position;
+        Some(Mark { sequence, position: self.head, segment, end: active.end, hash: self.hash })
+    }
+
     /// Notes durably how far the log is durable. A failure costs only the proof, not the events.
     pub(crate) fn write_mark(&mut self) -> Result<(), StoreError> {
-        let Some(active) = self.active.as_ref().filter(|_| self.failed.is_none()) else { return Ok(()) };
-        let mark = Mark {
-            sequence: self.mark.map_or(1, |mark| mark.sequence + 1),
-            position: self.head,
-            segment: active.first_position,
-            end: active.end,
-            hash: self.hash,
-        };
-        let path = self.places.mark();
-        let failed = |error| StoreError::io("write", &path, error);
-        let file = match self.mark_file.take() {
-            Some(file) => file,
-            None => self.open_mark(&path).map_err(failed)?,
-        };
-        let (offset, bytes) = mark.encode(self.store);
-        file.write_all_at(&bytes, offset).and_then(|()| file.sync_data()).map_err(failed)?;
-        self.mark_file = Some(file);
+        let sequence = self.mark.map_or(1, |mark| mark.sequence + 1);
+        let Some(mark) = self.mark_here(sequence).filter(|_| self.failed.is_none()) else { return Ok(()) };
+        self.mark_file.write(&*self.storage, &mark, true)?;
         self.mark = Some(mark);
         Ok(())
     }
 
-    fn open_mark(&self, path: &Path) -> std::io::Result<Arc<dyn StorageFile>> {
-        match self.storage.open(path, OpenMode::ReadWrite) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let file = self.storage.open(path, OpenMode::CreateNew)?;
-                file.write_all_at(&[0; MARK_FILE_BYTES], 0)?;
-                file.sync_data()?;
-                self.storage.sync_dir(&self.places.folder)?;
-                Ok(file)
-            }
-            other => other,
+    /// Tells readers in other processes how far the log may be read. They go without it when it cannot be written.
+    pub(crate) fn publish_watermark(&mut self) {
+        self.watermark_sequence += 1;
+        if let Some(mark) = self.mark_here(self.watermark_sequence) {
+            let _ = self.watermark_file.write(&*self.storage, &mark, false);
         }
+    }
+
+    /// Puts a rewritten form of a sealed segment in the place of the one that is read.
+    pub(crate) fn is_active(&self, segment: &Segment) -> bool {
+        self.active.as_ref().is_some_and(|active| active.segment.first_position == segment.first_position)
     }
 }
 
 /// Creates a file, or takes one that an interrupted attempt left.
-fn create_or_reuse(storage: &dyn Storage, path: &Path) -> std::io::Result<Arc<dyn StorageFile>> {
+fn create_or_reuse(storage: &dyn Storage, path: &PathBuf) -> std::io::Result<Arc<dyn StorageFile>> {
     match storage.open(path, OpenMode::CreateNew) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             let file = storage.open(path, OpenMode::ReadWrite)?;
@@ -264,8 +314,8 @@ impl ActiveSegment {
         // With little room left, take only what this frame needs.
         let result = self.prewrite(step).or_else(|_| self.prewrite(needed));
         if let Err(error) = result {
-            let _ = self.file.set_len(self.prewritten);
-            return Err(StoreError::io("extend", &self.path, error));
+            let _ = self.segment.file.set_len(self.prewritten);
+            return Err(StoreError::io("extend", &self.segment.path, error));
         }
         self.step = (self.step * 2).min(LARGEST_STEP_BYTES);
         Ok(())
@@ -276,10 +326,10 @@ impl ActiveSegment {
         let mut at = self.prewritten;
         while at < upto {
             let count = zeros.len().min((upto - at) as usize);
-            self.file.write_all_at(&zeros[..count], at)?;
+            self.segment.file.write_all_at(&zeros[..count], at)?;
             at += count as u64;
         }
-        self.file.sync_data()?;
+        self.segment.file.sync_data()?;
         self.prewritten = upto;
         Ok(())
     }

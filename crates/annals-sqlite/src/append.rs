@@ -3,7 +3,7 @@
 //! The transaction takes the part of a staged group: what earlier appends of the group wrote is found in the tables
 //! like everything else.
 
-use annals_core::catalog::{
+use annals_core::append_rules::{
     self, AppendState, Known, PreparedAppend, WrittenStream, find_known, stage_append,
 };
 use annals_core::{
@@ -103,7 +103,7 @@ fn receipt_of(connection: &Connection, first: Position) -> Result<AppendReceipt,
             (SELECT max(position) FROM events))",
     )?;
     let last = statement.query_row([to_i64(first.get())], |row| unsigned(row, 0))?;
-    catalog::receipt_of(first, (first.get()..=last).map(|at| event_at(connection, Position::new(at))))
+    append_rules::receipt_of(first, (first.get()..=last).map(|at| event_at(connection, Position::new(at))))
 }
 
 fn store(connection: &Connection, stream: &WrittenStream) -> rusqlite::Result<()> {

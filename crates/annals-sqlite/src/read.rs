@@ -1,6 +1,6 @@
 //! Reads, each within one transaction of its connection.
 
-use annals_core::catalog::check_filter;
+use annals_core::append_rules::check_filter;
 use annals_core::{
     ConsumerName, Direction, EventBatch, InvalidRequest, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Position,
     ReadFrom, ReadRequest, StreamName, StreamState, StreamSummary, Timestamp, Version,

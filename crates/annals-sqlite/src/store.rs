@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use annals_core::catalog::PreparedAppend;
+use annals_core::append_rules::PreparedAppend;
 use annals_core::{
     AppendError, AppendReceipt, AppendRequest, BoxFuture, Clock, ConsumerName, Durability, EventBatch,
     EventStore, Head, Position, ReadModelError, ReadRequest, Row, StoreError, StreamName, StreamState,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use annals_core::catalog::PreparedAppend;
+use annals_core::append_rules::PreparedAppend;
 use annals_core::{AppendError, AppendReceipt, Clock, Head, Position, StoreError, TxWork};
 
 use crate::append::{Place, append};

@@ -2,17 +2,20 @@
 
 mod frame;
 mod mark;
+mod record;
 mod segment;
 
 pub(crate) use frame::{
-    BuiltFrame, FRAME_HEADER_BYTES, Frame, FrameHeader, FrameStart, MAGIC as FRAME_MAGIC, build_frame,
-    decode_frame, decode_record,
+    BuiltFrame, FRAME_HEADER_BYTES, FrameBuilder, FrameHeader, FrameStart, MAGIC as FRAME_MAGIC, frame_hash,
 };
-pub(crate) use mark::{MARK_FILE_BYTES, Mark};
-pub(crate) use segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+pub(crate) use mark::{MARK_FILE_BYTES, MARK_MAGIC, Mark, WATERMARK_MAGIC};
+pub(crate) use record::{
+    AppendHasher, FrameRecord, FrameRecords, Record, body_checksum, decode_record, record_length,
+};
+pub(crate) use segment::{SEGMENT_HEADER_BYTES, SegmentContent, SegmentHeader};
 
-/// The version of the format that this code writes, and the newest that it reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The version of the format that this code writes and reads.
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 /// The identity of a store. It is mixed into the checksums of headers, so that bytes of another store, or bytes that
 /// somebody put into a payload, are not taken for part of this one.
@@ -21,7 +24,7 @@ pub(crate) struct StoreId(pub(crate) [u8; 16]);
 
 impl StoreId {
     /// The checksum of a header of this store.
-    fn checksum(self, header: &[u8]) -> u32 {
+    pub(crate) fn checksum(self, header: &[u8]) -> u32 {
         crc32c::crc32c_append(crc32c::crc32c(&self.0), header)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use annals_core::{AppendError, AppendRequest, StoreError};
-use annals_log::{Disk, EventLog, LogOptions, OpenMode, Storage, StorageFile};
+use annals_log::{Disk, EventLog, LogOptions, OpenMode, Storage, StorageFile, StorageLock};
 
 use crate::{append, event, open, read_all, without_marks};
 
@@ -56,6 +56,12 @@ impl Storage for FaultyDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         Disk.rename(from, to)
     }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Disk.remove(path)
+    }
+    fn lock(&self, folder: &Path) -> io::Result<Option<Box<dyn StorageLock>>> {
+        Disk.lock(folder)
+    }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.0.pass(&self.0.barriers_left)?;
         Disk.sync_dir(path)
@@ -66,12 +72,12 @@ impl StorageFile for FaultyFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(buffer, offset)
     }
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         if let Err(error) = self.1.pass(&self.1.writes_left) {
-            self.0.write_all_at(&bytes[..bytes.len() / 2], offset)?;
+            self.0.write_at(&bytes[..bytes.len() / 2], offset)?;
             return Err(error);
         }
-        self.0.write_all_at(bytes, offset)
+        self.0.write_at(bytes, offset)
     }
     fn sync_data(&self) -> io::Result<()> {
         self.1.pass(&self.1.barriers_left)?;

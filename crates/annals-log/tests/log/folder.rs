@@ -29,10 +29,10 @@ fn a_newer_format_is_refused_untouched() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()));
     std::fs::remove_file(folder.path().join("lock")).unwrap();
-    let text = "annals-log 2 00000000000000000000000000000000\n";
+    let text = "annals-log 3 00000000000000000000000000000000\n";
     std::fs::write(folder.path().join("format"), text).unwrap();
     let error = EventLog::open(folder.path(), without_marks()).err().unwrap();
-    assert!(matches!(error, StoreError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
+    assert!(matches!(error, StoreError::NewerFormat { found: 3, supported: 2, .. }), "{error}");
     assert!(!folder.path().join("lock").exists(), "not even a lock file is made");
     assert_eq!(std::fs::read_to_string(folder.path().join("format")).unwrap(), text);
 }

@@ -1,4 +1,4 @@
-//! A store of format 1, kept as bytes: a change of the format would not go unnoticed.
+//! A store of format 2, kept as bytes: a change of the format would not go unnoticed.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use annals_log::{EventLog, LogOptions};
 use crate::{copy_of, read_all, shared};
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/format-1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/format-2")
 }
 
 /// Writes the store that is kept, into `folder`: with `ANNALS_WRITE_GOLDEN` set, the test makes it anew.
@@ -58,12 +58,13 @@ fn content(folder: &Path) -> String {
 }
 
 #[test]
-fn the_first_format_is_still_read() {
+fn the_format_is_as_it_was() {
     let expected = folder().join("content.txt");
     if std::env::var_os("ANNALS_WRITE_GOLDEN").is_some() {
         let made = tempfile::tempdir().unwrap();
         write(made.path());
         std::fs::remove_file(made.path().join("lock")).unwrap();
+        std::fs::remove_file(made.path().join("watermark")).unwrap();
         let segment = made.path().join("segments/00000000000000000001.segment");
         let bytes = std::fs::read(&segment).unwrap();
         let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;

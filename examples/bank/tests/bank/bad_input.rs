@@ -74,7 +74,7 @@ fn a_newer_or_damaged_store_is_kept_as_it_is() {
     place.json(&["import", &synthetic()]);
     let format = place.path().join("bank-data/format");
     let written = std::fs::read_to_string(&format).unwrap();
-    std::fs::write(&format, written.replace("annals-log 1", "annals-log 7")).unwrap();
+    std::fs::write(&format, written.replace("annals-log 2", "annals-log 7")).unwrap();
     let said = place.fails(&["query", "Balances"], 1);
     assert!(said.contains("format version 7") && said.contains("use a newer version"), "{said}");
     std::fs::write(&format, written).unwrap();

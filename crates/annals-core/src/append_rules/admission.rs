@@ -2,12 +2,11 @@
 //! events get their places.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use super::{PreparedAppend, PreparedEvent};
 use crate::{
     AppendCondition, AppendError, AppendReceipt, Checkpoint, Conflict, EventId, FailedCheck, KnownEvent,
-    Position, RecordedEvent, StoreError, StreamName, StreamState, Timestamp,
+    Position, RecordedEvent, StoreError, StreamName, StreamState, Timestamp, Version,
 };
 
 /// What is stored, as the next append must see it: with all that was accepted before, be it durable yet or not.
@@ -129,41 +128,68 @@ pub fn receipt_of<E>(
     Ok(receipt)
 }
 
-/// Makes all the checks on an append of new events and, if it passes them, places its events behind `head`.
+/// An append that passed all checks, with the places of its events.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The streams that it writes, in order of first mention.
+    pub streams: Vec<WrittenStream>,
+    /// For each event, the version it gets.
+    pub versions: Vec<Version>,
+    /// What to tell the appender once it is stored.
+    pub receipt: AppendReceipt,
+}
+
+/// Appends to more streams than this find them by hashing.
+const FEW_STREAMS: usize = 8;
+
+/// Makes all the checks on an append of new events and, if it passes them, gives its events their places behind `head`.
 ///
 /// # Errors
 /// [`AppendError::Conflict`] with every check that failed.
-pub fn stage_append<S: AppendState>(
+pub fn admit<S: AppendState>(
     state: &S,
     append: &PreparedAppend,
     head: Position,
     recorded_at: Timestamp,
-) -> Result<StagedAppend, S::Error> {
-    let mut streams: Vec<WrittenStream> = Vec::new();
-    let mut places = HashMap::new();
+) -> Result<Admitted, S::Error> {
+    let mut streams: Vec<WrittenStream> = Vec::with_capacity(1);
+    let mut place_of = Vec::with_capacity(append.events.len());
+    let mut many = HashMap::new();
+    let mut last = 0;
     for PreparedEvent { stream, .. } in &append.events {
-        if let Entry::Vacant(place) = places.entry(stream) {
-            place.insert(streams.len());
+        let known = match streams.get(last) {
+            Some(written) if written.name == *stream => Some(last),
+            _ if streams.len() <= FEW_STREAMS => streams.iter().position(|written| written.name == *stream),
+            _ => many.get(stream.as_str()).copied(),
+        };
+        last = known.unwrap_or(streams.len());
+        if known.is_none() {
+            if streams.len() == FEW_STREAMS {
+                many.extend(
+                    append.events.iter().zip(&place_of).map(|(e, place)| (e.stream.as_str(), *place)),
+                );
+            }
+            if streams.len() >= FEW_STREAMS {
+                many.insert(stream.as_str(), last);
+            }
             let before = state.stream_state(stream)?;
             streams.push(WrittenStream { name: stream.clone(), before, after: before, last_position: head });
         }
+        place_of.push(last);
     }
     check(state, append, &streams)?;
-    let mut events = Vec::with_capacity(append.events.len());
+    let mut versions = Vec::with_capacity(append.events.len());
     let mut last_position = head;
-    for event in &append.events {
+    for (event, place) in append.events.iter().zip(place_of) {
         last_position = last_position.next();
-        let written = &mut streams[places[&event.stream]];
+        let written = &mut streams[place];
         if written.after.tombstoned {
             // Ended by an earlier event of this same append.
             return Err(conflict(vec![tombstoned(&written.name, &written.after)]).into());
         }
         written.after = written.after.after_event(event.system);
         written.last_position = last_position;
-        let placed =
-            RecordedEvent::view(last_position, written.after.version, recorded_at, event.body.clone())
-                .map_err(|error| AppendError::from(StoreError::backend("cannot lay out an event", error)))?;
-        events.push(placed);
+        versions.push(written.after.version);
     }
     let receipt = AppendReceipt {
         first_position: head.next(),
@@ -173,6 +199,26 @@ pub fn stage_append<S: AppendState>(
         duplicate: false,
         proof: None,
     };
+    Ok(Admitted { streams, versions, receipt })
+}
+
+/// [`admit`], with the events as they are to be stored.
+///
+/// # Errors
+/// As [`admit`].
+pub fn stage_append<S: AppendState>(
+    state: &S,
+    append: &PreparedAppend,
+    head: Position,
+    recorded_at: Timestamp,
+) -> Result<StagedAppend, S::Error> {
+    let Admitted { streams, versions, receipt } = admit(state, append, head, recorded_at)?;
+    let first = receipt.first_position.get();
+    let placed = append.events.iter().zip(versions).zip(first..).map(|((event, version), position)| {
+        RecordedEvent::view(Position::new(position), version, recorded_at, event.body.clone())
+            .map_err(|error| AppendError::from(StoreError::backend("cannot lay out an event", error)))
+    });
+    let events = placed.collect::<Result<_, _>>()?;
     let digests = append.events.iter().map(|event| event.digest).collect();
     Ok(StagedAppend { events, digests, streams, checkpoint: append.checkpoint.clone(), receipt })
 }

@@ -1,0 +1,231 @@
+//! Reads batches of events: chooses positions by the index, then fetches their records without holding it.
+
+use std::sync::Arc;
+
+use annals_core::append_rules::check_filter;
+use annals_core::{
+    Direction, EventBatch, InvalidRequest, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Position, ReadFrom,
+    ReadRequest, StoreError,
+};
+use bytes::Bytes;
+use roaring::RoaringTreemap;
+
+use crate::format::{FRAME_HEADER_BYTES, FrameHeader, Record, StoreId, decode_record, record_length};
+use crate::segments::Segment;
+use crate::view::{LogIndex, Place, View};
+
+/// A read of everything fetches so many bytes at once.
+const WINDOW_BYTES: usize = 256 << 10;
+
+impl LogIndex {
+    /// Reads the next batch of the events that a request selects.
+    pub(crate) fn read(&self, request: &ReadRequest) -> Result<EventBatch, StoreError> {
+        check_filter(&request.filter)?;
+        let snapshot = self.snapshot();
+        let view = snapshot.view();
+        let from = view.start_of(request)?;
+        let in_order = request.filter.matches_all() && request.direction == Direction::Forwards;
+        let limit = request.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        if in_order {
+            let walk = view.walk_from(from, limit)?;
+            let head = view.upto;
+            drop(snapshot);
+            return match walk {
+                Some(walk) => walk.read(head),
+                None => Ok(EventBatch { head, ..EventBatch::default() }),
+            };
+        }
+        let (places, next) = view.choose(request, from, limit)?;
+        view.check_health()?;
+        let head = view.upto;
+        drop(snapshot);
+        fetch(&places, next, head)
+    }
+}
+
+impl<'a> View<'a> {
+    /// The position at which a read begins; `None` when it begins beyond the end.
+    fn start_of(&self, request: &ReadRequest) -> Result<Option<u64>, StoreError> {
+        let forwards = request.direction == Direction::Forwards;
+        let head = self.upto.get();
+        Ok(match request.from {
+            ReadFrom::Start => Some(if forwards { 1 } else { head }),
+            ReadFrom::Position(position) if forwards => Some(position.get().max(1)),
+            ReadFrom::Position(position) => Some(position.get().min(head)),
+            ReadFrom::Version(version) => {
+                let stream = request.filter.as_stream().ok_or(InvalidRequest::VersionNeedsStream)?;
+                let version = if forwards { version.max(annals_core::Version::new(1)) } else { version };
+                self.position_of_version(stream.as_str(), version, !forwards)?
+            }
+            ReadFrom::RecordedAt(moment) if forwards => {
+                Some(self.first_recorded_at(moment)?.get()).filter(|first| *first <= head)
+            }
+            ReadFrom::RecordedAt(moment) => {
+                let later = annals_core::Timestamp::from_micros(moment.as_micros().saturating_add(1));
+                Some(self.first_recorded_at(later)?.get() - 1)
+            }
+        })
+    }
+
+    /// The places of the events of one batch, and the position at which the next begins.
+    fn choose(
+        &self,
+        request: &'a ReadRequest,
+        from: Option<u64>,
+        limit: usize,
+    ) -> Result<(Vec<Place>, Option<Position>), StoreError> {
+        let mut matches = self.matches(&request.filter, from, request.direction);
+        let mut places = Vec::new();
+        while places.len() < limit {
+            let Some(position) = matches.next()?.map(Position::new) else { break };
+            if places.len() >= MAX_BATCH_EVENTS {
+                return Ok((places, Some(position)));
+            }
+            places.push(self.place(position)?);
+        }
+        Ok((places, None))
+    }
+
+    /// Where a walk over all events begins.
+    fn walk_from(&self, from: Option<u64>, limit: usize) -> Result<Option<Walk>, StoreError> {
+        let Some(from) = from.filter(|from| (1..=self.upto.get()).contains(from) && limit > 0) else {
+            return Ok(None);
+        };
+        let from = Position::new(from);
+        let Place { segment, offset: record, .. } = self.place(from)?;
+        let (_, offset) = self.frame_of(from)?;
+        let skip = (record - offset) as usize - FRAME_HEADER_BYTES;
+        let index = self.segments.iter().position(|known| Arc::ptr_eq(known, &segment)).unwrap_or(0);
+        let segments = self.segments.get(index..).unwrap_or_default().to_vec();
+        let hidden = Some(self.hidden).filter(|hidden| !hidden.is_empty()).cloned();
+        Ok(Some(Walk { store: self.store, segments, offset, skip, from, upto: self.upto, limit, hidden }))
+    }
+}
+
+/// Fetches the events at some places, up to the size of a batch.
+fn fetch(places: &[Place], next: Option<Position>, head: Position) -> Result<EventBatch, StoreError> {
+    let mut batch = EventBatch { events: Vec::with_capacity(places.len()), next, head };
+    let mut bytes = Vec::with_capacity((places.len() * 320).min(MAX_BATCH_BYTES));
+    let mut starts = Vec::with_capacity(places.len());
+    for place in places {
+        if bytes.len() >= MAX_BATCH_BYTES {
+            batch.next = Some(place.position);
+            break;
+        }
+        starts.push(bytes.len());
+        place.segment.read_record(place.offset, place.end, &mut bytes)?;
+    }
+    let bytes = Bytes::from(bytes);
+    for (place, start) in places.iter().zip(starts) {
+        let record = decode_record(&bytes, start, place.position, place.recorded_at);
+        match record {
+            Ok(Record::Event(event)) => batch.events.push(event),
+            // What is removed is hidden, so it is not asked for.
+            Ok(_) => {}
+            Err(reason) => {
+                place.segment.check_health()?;
+                return Err(place.damaged(reason));
+            }
+        }
+    }
+    Ok(batch)
+}
+
+/// A walk over all events, frame by frame, from the frame that holds the first.
+struct Walk {
+    store: StoreId,
+    segments: Vec<Arc<Segment>>,
+    offset: u32,
+    /// So many bytes of the first frame's records come before the first event.
+    skip: usize,
+    from: Position,
+    upto: Position,
+    limit: usize,
+    hidden: Option<RoaringTreemap>,
+}
+
+impl Walk {
+    fn read(self, head: Position) -> Result<EventBatch, StoreError> {
+        let mut batch = EventBatch { head, ..EventBatch::default() };
+        batch.events.reserve(self.limit.min(1024));
+        let mut bytes = 0;
+        let mut offset = u64::from(self.offset);
+        let mut expected: Option<Position> = None;
+        for (index, segment) in self.segments.iter().enumerate() {
+            // The last event of a segment is followed by the first of the next.
+            let last = self.segments.get(index + 1).map_or(self.upto, |next| next.first_position.previous());
+            let last = last.min(self.upto);
+            let mut window = Window { segment, bytes: Bytes::new(), start: 0 };
+            loop {
+                if expected.is_some_and(|expected| expected > last) {
+                    break;
+                }
+                let header = window.bytes(offset, FRAME_HEADER_BYTES)?;
+                let damaged = |reason| segment.damaged(offset, expected.unwrap_or(self.from), reason);
+                let header = FrameHeader::decode(&header, self.store).map_err(damaged)?;
+                let first = header.start.first_position;
+                if expected.is_some_and(|expected| expected != first) {
+                    let expected = expected.unwrap_or_default();
+                    return Err(damaged(format!(
+                        "a frame of position {first} stands here, expected {expected}"
+                    )));
+                }
+                let records = window.bytes(offset + FRAME_HEADER_BYTES as u64, header.length as usize)?;
+                let end = first.get() + u64::from(header.event_count);
+                let (mut at, mut position) =
+                    if expected.is_none() { (self.skip, self.from) } else { (0, first) };
+                while position.get() < end {
+                    if batch.events.len() >= MAX_BATCH_EVENTS.min(self.limit) || bytes >= MAX_BATCH_BYTES {
+                        let more = position <= self.upto && batch.events.len() < self.limit;
+                        batch.next = more.then_some(position);
+                        return Ok(batch);
+                    }
+                    let damaged = |reason| {
+                        let at = offset + FRAME_HEADER_BYTES as u64 + at as u64;
+                        segment.damaged(at, position, reason)
+                    };
+                    let length = record_length(records.get(at..).unwrap_or_default())
+                        .ok_or_else(|| damaged("a record goes beyond the end of its frame".to_owned()))?;
+                    match decode_record(&records, at, position, header.start.recorded_at).map_err(damaged)? {
+                        Record::Event(event) => {
+                            if self.hidden.as_ref().is_none_or(|hidden| !hidden.contains(position.get())) {
+                                bytes += event.body().len();
+                                batch.events.push(event);
+                            }
+                            position = position.next();
+                        }
+                        Record::Removed(_) => position = position.next(),
+                        Record::Checkpoint(_) => {}
+                    }
+                    at += length;
+                }
+                expected = Some(Position::new(end));
+                offset += header.frame_bytes();
+            }
+            if last >= self.upto {
+                break;
+            }
+            offset = crate::format::SEGMENT_HEADER_BYTES as u64;
+        }
+        Ok(batch)
+    }
+}
+
+/// Reads a segment in large steps.
+struct Window<'a> {
+    segment: &'a Segment,
+    bytes: Bytes,
+    start: u64,
+}
+
+impl Window<'_> {
+    fn bytes(&mut self, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+        let inside = offset.checked_sub(self.start).map(|start| start as usize);
+        if let Some(start) = inside.filter(|start| start + length <= self.bytes.len()) {
+            return Ok(self.bytes.slice(start..start + length));
+        }
+        self.bytes = self.segment.read_copy(offset, length.max(WINDOW_BYTES))?;
+        self.start = offset;
+        Ok(self.bytes.slice(..length.min(self.bytes.len())))
+    }
+}
