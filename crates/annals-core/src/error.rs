@@ -184,6 +184,14 @@ pub enum StoreError {
     /// Stored bytes are damaged.
     #[error("{}", .0)]
     Damaged(Damage),
+    /// A store of this kind cannot do what was asked.
+    #[error("{store} does not support {what}: use a store of another kind, such as file:")]
+    Unsupported {
+        /// What was asked.
+        what: &'static str,
+        /// The store.
+        store: String,
+    },
     /// An index file is damaged. The events are not: it can be built again from them.
     #[error(
         "the index file {} is damaged ({reason}): close the store and run \"annals verify --repair-index\", or delete \

@@ -56,7 +56,7 @@ pub use read_model::{
     TxWork, Value,
 };
 pub use recorded::RecordedEvent;
-pub use store::{BoxFuture, Durability, EventStore, VerifyProgress, VerifyReport, subscribe};
+pub use store::{BoxFuture, CompactReport, Durability, EventStore, VerifyProgress, VerifyReport, subscribe};
 pub use subscription::{Subscription, SubscriptionMessage};
 pub use system::{DeleteMode, SystemEvent};
 pub use time::{Clock, SystemClock, Timestamp, TimestampError};

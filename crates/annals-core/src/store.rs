@@ -72,6 +72,13 @@ pub trait EventStore: Send + Sync + 'static {
     /// Reads and checks everything that is stored.
     fn verify(&self, progress: VerifyProgress) -> BoxFuture<'_, Result<VerifyReport, StoreError>>;
 
+    /// Gives back the space of events that are hidden for ever. What is left of such an event: its position, version,
+    /// id, stream and hashes. Appends and reads go on meanwhile.
+    fn compact(&self, _progress: VerifyProgress) -> BoxFuture<'_, Result<CompactReport, StoreError>> {
+        let store = self.description();
+        Box::pin(async move { Err(StoreError::Unsupported { what: "compacting", store }) })
+    }
+
     /// What an acknowledged append survives.
     fn durability(&self) -> Durability;
 
@@ -129,6 +136,19 @@ pub fn subscribe(store: std::sync::Arc<dyn EventStore>, filter: Filter, after: P
 
 /// Is told how far a verification has come: bytes or events done, and of how many.
 pub type VerifyProgress = Box<dyn Fn(u64, u64) + Send + Sync>;
+
+/// What compacting a store changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CompactReport {
+    /// How many segments were rewritten.
+    pub segments: u64,
+    /// How many events lost their content.
+    pub events_removed: u64,
+    /// How many bytes the rewritten segments had before.
+    pub bytes_before: u64,
+    /// How many they have now.
+    pub bytes_after: u64,
+}
 
 /// What a verification looked at and what it found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

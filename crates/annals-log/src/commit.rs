@@ -286,7 +286,7 @@ impl Commits {
             let stamp = SegmentStamp { first_position: written.place.first_position, generation: 0 };
             recent.segments.push(stamp);
         }
-        recent.hidden.extend_from_slice(hidden);
+        recent.hidden.extend(hidden);
         for checkpoint in appends.iter().filter_map(|append| append.append.checkpoint()) {
             recent.checkpoints.insert(checkpoint.consumer.clone(), checkpoint.position);
             let mut all = self.index.checkpoints.write().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,9 @@
 //!
 //! The format of its files is described byte by byte in `docs/internals/log-format.md`.
 
+mod blocks;
 mod commit;
+mod compact;
 mod folder;
 mod format;
 mod lock;

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use annals_core::append_rules::PreparedAppend;
 use annals_core::{
-    AppendError, AppendReceipt, AppendRequest, BoxFuture, ConsumerName, Damage, Durability, EventBatch,
-    EventStore, Position, ReadRequest, StoreError, StreamName, StreamState, StreamSummary, VerifyProgress,
-    VerifyReport,
+    AppendError, AppendReceipt, AppendRequest, BoxFuture, CompactReport, ConsumerName, Damage, Durability,
+    EventBatch, EventStore, Position, ReadRequest, StoreError, StreamName, StreamState, StreamSummary,
+    VerifyProgress, VerifyReport,
 };
 
 use crate::commit::Commits;
+use crate::compact::{Compaction, NewForm, UnopenedForm};
 use crate::format::Mark;
 use crate::lock::FolderLock;
 use crate::maintenance::Upkeep;
@@ -23,6 +24,9 @@ use crate::stage::LogAppend;
 use crate::view::LogIndex;
 use crate::writer::Writer;
 use crate::{folder, verify};
+
+/// Compaction replaces segments once so many events are rewritten: their places are in memory until then.
+const EVENTS_REPLACED_AT_ONCE: usize = 2 << 20;
 
 /// A durable event log in one folder, open in one process.
 ///
@@ -134,6 +138,19 @@ impl EventLog {
         commits.upkeep.merge_all(&self.shared.index)
     }
 
+    /// Removes the content of hidden events from segments that are not written any more, and compresses those segments
+    /// where the options say so. Appends and reads go on meanwhile.
+    ///
+    /// A removed event leaves its position, version, id, stream and hashes: the chain still verifies and the id stays
+    /// known. What other files hold of the content, such as read models and copies, stays.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadOnly`] for a log that takes no appends, [`StoreError::Damaged`] where a segment cannot be read
+    /// (it stays as it is), [`StoreError::DiskFull`] or [`StoreError::Io`].
+    pub fn compact_blocking(&self, progress: &VerifyProgress) -> Result<CompactReport, StoreError> {
+        self.shared.compact(progress)
+    }
+
     /// Stores events, all or none. This thread may make the barrier for others too.
     ///
     /// # Errors
@@ -179,6 +196,57 @@ impl EventLog {
 }
 
 impl Shared {
+    fn compact(&self, progress: &VerifyProgress) -> Result<CompactReport, StoreError> {
+        let upkeep = &self.commits.upkeep;
+        self.commits.while_idle(|writer| {
+            writer.check()?;
+            self.commits.freeze(writer);
+            Ok::<_, StoreError>(())
+        })?;
+        upkeep.write_frozen_now(&self.index);
+        let indexed_to = self.index.older().runs.last().map_or(Position::ZERO, |run| run.last());
+        let segments = self.index.segments.all();
+        let compaction =
+            Compaction { options: &self.options, store: self.index.store, hidden: self.index.hidden() };
+        let mut report = CompactReport::default();
+        let mut forms = Vec::new();
+        for (done, pair) in segments.windows(2).enumerate() {
+            progress(done as u64, segments.len() as u64 - 1);
+            let [segment, next] = pair else { continue };
+            let last = next.first_position.previous();
+            if last > indexed_to || !segment.is_sealed() {
+                break;
+            }
+            forms.extend(
+                compaction.rewrite(segment, last)?.inspect(|form| compaction.add_to(&mut report, form)),
+            );
+            if forms.iter().map(NewForm::events).sum::<usize>() >= EVENTS_REPLACED_AT_ONCE {
+                self.replace(&mut forms)?;
+            }
+        }
+        self.replace(&mut forms)?;
+        progress(segments.len() as u64 - 1, segments.len() as u64 - 1);
+        Ok(report)
+    }
+
+    /// Puts new forms of segments in the place of the old ones.
+    fn replace(&self, forms: &mut Vec<NewForm>) -> Result<(), StoreError> {
+        let (forms, rewritten): (Vec<_>, Vec<_>) = forms.drain(..).map(NewForm::split).unzip();
+        if forms.is_empty() {
+            return Ok(());
+        }
+        self.commits.upkeep.replace_segments(&self.index, &rewritten, || {
+            let storage = &*self.options.storage;
+            for form in &forms {
+                let renamed = storage.rename(&form.unfinished, &form.path);
+                renamed.map_err(|error| StoreError::io("rename", &form.unfinished, error))?;
+            }
+            let folder = self.places.segments();
+            storage.sync_dir(&folder).map_err(|error| StoreError::io("sync", folder, error))?;
+            forms.iter().map(UnopenedForm::open).collect()
+        })
+    }
+
     fn verify(&self, progress: &VerifyProgress) -> Result<VerifyReport, StoreError> {
         // A damaged log is looked at to its end; one that is written to, up to what is visible now.
         let upto = if self.damage.is_some() { Position::MAX } else { self.index.head.get() };
@@ -263,6 +331,11 @@ impl EventStore for EventLog {
     fn verify(&self, progress: VerifyProgress) -> BoxFuture<'_, Result<VerifyReport, StoreError>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(blocking::unblock(move || shared.verify(&progress)))
+    }
+
+    fn compact(&self, progress: VerifyProgress) -> BoxFuture<'_, Result<CompactReport, StoreError>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(blocking::unblock(move || shared.compact(&progress)))
     }
 
     fn durability(&self) -> Durability {

@@ -8,7 +8,8 @@ use crate::options::{LogOptions, Maintenance};
 use crate::places::Places;
 use crate::planted::{Mistakes, Planted};
 use crate::recent::Recent;
-use crate::run::{Run, RunContent, RunName, merge_runs, write_run};
+use crate::run::{MergeContext, Rewritten, Run, RunContent, RunName, merge_runs, write_run};
+use crate::segments::Segment;
 use crate::storage::Storage;
 use crate::ticket::lock;
 use crate::view::{LogIndex, Older};
@@ -159,7 +160,8 @@ impl Upkeep {
         }
         let hidden = index.hidden();
         let folder = self.places.index();
-        let path = merge_runs(&*self.storage, &folder, merged, &|position| hidden.contains(position))?;
+        let context = MergeContext { removed: &|position| hidden.contains(position), rewritten: &[] };
+        let path = merge_runs(&*self.storage, &folder, merged, &context)?;
         let Some(path) = path else { return Ok(()) };
         let run = Arc::new(self.open(index, path)?);
         index.change_older(|older| {
@@ -168,6 +170,42 @@ impl Upkeep {
             Older { frozen: older.frozen.clone(), runs }
         });
         self.remove(merged, Some(&run));
+        Ok(())
+    }
+
+    /// Puts rewritten segments in the place of those that are read, and fits the runs to them.
+    ///
+    /// On disk the runs change first: should the process end in between, they are found not to fit and are built again.
+    pub(crate) fn replace_segments(
+        &self,
+        index: &LogIndex,
+        rewritten: &[Rewritten],
+        rename: impl FnOnce() -> Result<Vec<Arc<Segment>>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let _work = lock(&self.work);
+        let hidden = index.hidden();
+        let context = MergeContext { removed: &|position| hidden.contains(position), rewritten };
+        let folder = self.places.index();
+        let concerned = |run: &Run| {
+            rewritten.iter().any(|segment| {
+                let first = segment.stamp.first_position;
+                let last = Position::new(first.get() + segment.offsets.len() as u64 - 1);
+                first <= run.last() && run.first() <= last
+            })
+        };
+        let mut runs = Vec::new();
+        for run in &index.older().runs {
+            if !concerned(run) {
+                runs.push(Arc::clone(run));
+            } else if let Some(path) = merge_runs(&*self.storage, &folder, &[Arc::clone(run)], &context)? {
+                runs.push(Arc::new(self.open(index, path)?));
+            }
+        }
+        let segments = rename()?;
+        // Whoever asks sees either all of the old or all of the new.
+        let _nobody_asks = index.recent.write().unwrap_or_else(PoisonError::into_inner);
+        index.change_older(|older| Older { frozen: older.frozen.clone(), runs });
+        segments.into_iter().for_each(|segment| index.segments.put(segment));
         Ok(())
     }
 

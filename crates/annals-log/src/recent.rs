@@ -1,6 +1,6 @@
 //! The events that no run holds yet: their index and their places, in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use annals_core::index::RecentIndex;
 use annals_core::{ConsumerName, Position};
@@ -15,8 +15,8 @@ pub(crate) struct Recent {
     pub(crate) offsets: Vec<u32>,
     /// The frames that have events.
     pub(crate) frames: Vec<FramePlace>,
-    /// The positions that these events hid, ascending within each event.
-    pub(crate) hidden: Vec<u64>,
+    /// The positions that these events hid.
+    pub(crate) hidden: BTreeSet<u64>,
     pub(crate) checkpoints: BTreeMap<ConsumerName, Position>,
     /// The segments that begin among these events.
     pub(crate) segments: Vec<SegmentStamp>,
@@ -37,7 +37,7 @@ impl Recent {
             index: RecentIndex::after(base, seed),
             offsets: Vec::new(),
             frames: Vec::new(),
-            hidden: Vec::new(),
+            hidden: BTreeSet::new(),
             checkpoints: BTreeMap::new(),
             segments: Vec::new(),
             log_bytes: 0,
@@ -54,11 +54,6 @@ impl Recent {
 
     pub(crate) fn first(&self) -> Position {
         self.index.base().next()
-    }
-
-    /// The last event whose place is known.
-    pub(crate) fn last_placed(&self) -> Position {
-        Position::new(self.index.base().get() + self.offsets.len() as u64)
     }
 
     /// Notes a frame that was written or found at `offset` of its segment.

@@ -11,8 +11,10 @@ use std::sync::{Arc, PoisonError};
 use annals_core::index::{EventTerms, infallible};
 use annals_core::{Damage, Position, StoreError, StreamState, Timestamp, Version};
 
+use crate::blocks::BlockFile;
 use crate::format::{
-    FrameHeader, FrameRecord, MARK_MAGIC, Mark, Record, SEGMENT_HEADER_BYTES, SegmentHeader, WATERMARK_MAGIC,
+    FrameHeader, FrameRecord, MARK_MAGIC, Mark, Record, SEGMENT_HEADER_BYTES, SegmentContent, SegmentHeader,
+    WATERMARK_MAGIC,
 };
 use crate::maintenance::Upkeep;
 use crate::marks::{FoundMark, MarkFile};
@@ -180,9 +182,7 @@ impl<'a> Recovery<'a> {
         self.found.hash = resume.hash;
         self.found.last_recorded_at = resume.recorded_at;
         for file in files {
-            let generation = file.header.as_ref().map_or(0, |header| header.generation);
-            let segment =
-                Segment::new(file.first_position, generation, file.path.clone(), Arc::clone(&file.file));
+            let segment = Segment::new(file.first_position, file.path.clone(), Arc::clone(&file.file));
             self.segments.push(Arc::new(segment));
         }
         Ok(())
@@ -218,8 +218,7 @@ impl<'a> Recovery<'a> {
             Err(reason) => return self.end_here(path, &**file, &mut scanner, 0, is_last, reason),
         };
         let first_position = header.first_position;
-        let segment =
-            Arc::new(Segment::new(first_position, header.generation, path.clone(), Arc::clone(file)));
+        let segment = Arc::new(Segment::new(first_position, path.clone(), Arc::clone(file)));
         self.segments.push(Arc::clone(&segment));
         if !goes_on {
             self.recent.segments.push(SegmentStamp { first_position, generation: header.generation });
@@ -310,7 +309,7 @@ impl<'a> Recovery<'a> {
             recorded_at: header.start.recorded_at,
         };
         self.recent.add_frame(place, &event_offsets, header.frame_bytes());
-        self.recent.hidden.extend_from_slice(&hidden);
+        self.recent.hidden.extend(&hidden);
         self.index.hide(&hidden);
         self.found.hash = header.hash;
         self.found.last_recorded_at = header.start.recorded_at;
@@ -461,8 +460,8 @@ pub(crate) fn open_segments(
         listed => listed.map_err(|error| StoreError::io("list", &folder, error))?,
     };
     let mut files = Vec::new();
-    for name in names.iter().filter_map(|name| name.strip_suffix(SEGMENT_SUFFIX).map(|stem| (name, stem))) {
-        let (name, stem) = name;
+    let stems = names.iter().filter_map(|name| name.strip_suffix(SEGMENT_SUFFIX).map(|stem| (name, stem)));
+    for (name, stem) in stems {
         let path = folder.join(name);
         let failed = |operation| {
             let path = &path;
@@ -488,6 +487,16 @@ pub(crate) fn open_segments(
                 Err(format!("the segment begins at position {expected}, not as its name says"))
             }
         });
+        // Compressed segments are read as if they were not.
+        let (header, file) = match header {
+            Ok(header) if header.content == SegmentContent::Blocks => {
+                match BlockFile::open(Arc::clone(&file)) {
+                    Ok(blocks) => (Ok(header), blocks),
+                    Err(error) => (Err(error.to_string()), file),
+                }
+            }
+            header => (header, file),
+        };
         files.push(SegmentFile { first_position: named, path, file, header });
     }
     Ok(files)

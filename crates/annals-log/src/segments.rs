@@ -17,8 +17,6 @@ const FIRST_READ_BYTES: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) first_position: Position,
-    /// How often it was compacted.
-    pub(crate) generation: u32,
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn StorageFile>,
     /// The whole file, once it is sealed; `None` within where it cannot be mapped.
@@ -26,13 +24,8 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    pub(crate) fn new(
-        first_position: Position,
-        generation: u32,
-        path: PathBuf,
-        file: Arc<dyn StorageFile>,
-    ) -> Self {
-        Self { first_position, generation, path, file, mapping: OnceLock::new() }
+    pub(crate) fn new(first_position: Position, path: PathBuf, file: Arc<dyn StorageFile>) -> Self {
+        Self { first_position, path, file, mapping: OnceLock::new() }
     }
 
     /// From now on the file is not written any more.

@@ -8,9 +8,10 @@ use crate::format::{
     AppendHasher, FrameHeader, FrameRecord, Mark, Record, SEGMENT_HEADER_BYTES, SegmentHeader, StoreId,
     frame_hash,
 };
-use crate::places::{Places, SEGMENT_SUFFIX};
+use crate::places::Places;
+use crate::recovery::open_segments;
 use crate::scan::{Found, Scanner};
-use crate::storage::{OpenMode, Storage};
+use crate::storage::Storage;
 
 #[derive(Default)]
 struct Counts {
@@ -41,15 +42,13 @@ pub(crate) fn verify(
     upto: Position,
     progress: &VerifyProgress,
 ) -> Result<VerifyReport, StoreError> {
-    let folder = places.segments();
-    let names = storage.list(&folder).map_err(|error| StoreError::io("list", &folder, error))?;
-    let mut files = Vec::new();
-    for name in names.iter().filter(|name| name.ends_with(SEGMENT_SUFFIX)) {
-        let path = folder.join(name);
-        let file =
-            storage.open(&path, OpenMode::Read).map_err(|error| StoreError::io("open", &path, error))?;
-        files.push((name, path, file));
-    }
+    let files: Vec<_> = open_segments(storage, places, store)?
+        .into_iter()
+        .map(|found| {
+            let name = found.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (name, found.path, found.file)
+        })
+        .collect();
     let total = files.iter().filter_map(|(_, _, file)| file.length().ok()).sum();
     let mut verification = Verification {
         store,
@@ -66,7 +65,7 @@ pub(crate) fn verify(
         let failed = |error| StoreError::io("read", &path, error);
         let mut scanner = Scanner::new(Arc::clone(&file), store).map_err(failed)?;
         let before = verification.counts.bytes;
-        verification.segment(name, &mut scanner).map_err(failed)?;
+        verification.segment(&name, &mut scanner).map_err(failed)?;
         verification.counts.bytes = before + scanner.length();
         (progress)(verification.counts.bytes, total);
     }

@@ -243,7 +243,7 @@ impl Writer {
             generation: 0,
         };
         let end = SEGMENT_HEADER_BYTES as u64;
-        let segment = Arc::new(Segment::new(first_position, 0, path.clone(), file));
+        let segment = Arc::new(Segment::new(first_position, path.clone(), file));
         let mut active = ActiveSegment { segment, end: 0, prewritten: 0, step: self.first_step_bytes };
         active.make_room(end)?;
         let file = &active.segment.file;
@@ -283,11 +283,6 @@ impl Writer {
         if let Some(mark) = self.mark_here(self.watermark_sequence) {
             let _ = self.watermark_file.write(&*self.storage, &mark, false);
         }
-    }
-
-    /// Puts a rewritten form of a sealed segment in the place of the one that is read.
-    pub(crate) fn is_active(&self, segment: &Segment) -> bool {
-        self.active.as_ref().is_some_and(|active| active.segment.first_position == segment.first_position)
     }
 }
 

@@ -128,8 +128,9 @@ impl FrameBuilder {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.record_count == 0
+    /// The next record is the first of its append.
+    pub(crate) fn begin_append(&mut self) {
+        self.begins_append = true;
     }
 
     /// How many bytes the frame has so far.

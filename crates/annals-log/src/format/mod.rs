@@ -10,7 +10,8 @@ pub(crate) use frame::{
 };
 pub(crate) use mark::{MARK_FILE_BYTES, MARK_MAGIC, Mark, WATERMARK_MAGIC};
 pub(crate) use record::{
-    AppendHasher, FrameRecord, FrameRecords, Record, body_checksum, decode_record, record_length,
+    AppendHasher, FrameRecord, FrameRecords, Record, RemovedEvent, body_checksum, decode_record,
+    record_length,
 };
 pub(crate) use segment::{SEGMENT_HEADER_BYTES, SegmentContent, SegmentHeader};
 

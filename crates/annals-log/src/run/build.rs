@@ -1,6 +1,6 @@
 //! Writes a run: from the index in memory, or piece by piece for a merge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use annals_core::index::{RecentIndex, RecentTerm, Term};
@@ -22,8 +22,8 @@ pub(crate) struct RunContent<'a> {
     /// Where each event's record begins in its segment.
     pub(crate) offsets: &'a [u32],
     pub(crate) frames: &'a [FramePlace],
-    /// The positions that events of this run hid, ascending.
-    pub(crate) hidden: &'a [u64],
+    /// The positions that events of this run hid.
+    pub(crate) hidden: &'a BTreeSet<u64>,
     pub(crate) checkpoints: &'a BTreeMap<ConsumerName, Position>,
     /// The segments that begin within the run.
     pub(crate) segments: &'a [SegmentStamp],

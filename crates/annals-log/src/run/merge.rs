@@ -9,30 +9,52 @@ use annals_core::{Position, StoreError};
 
 use super::build::RunBuilder;
 use super::file::{RunFileWriter, RunHeader};
+use super::places::{FramePlace, SegmentStamp};
 use super::postings::PostingsPacker;
 use super::reader::Run;
 use super::terms::StreamSpan;
 use crate::storage::Storage;
 
+/// What changed since the runs were made.
+pub(crate) struct MergeContext<'a> {
+    /// The positions whose events are hidden for ever: they leave their ids, but no terms.
+    pub(crate) removed: &'a dyn Fn(u64) -> bool,
+    /// The segments that were rewritten.
+    pub(crate) rewritten: &'a [Rewritten],
+}
+
+/// A segment that was rewritten, with the places of its events in the new form.
+#[derive(Debug)]
+pub(crate) struct Rewritten {
+    pub(crate) stamp: SegmentStamp,
+    pub(crate) offsets: Vec<u32>,
+    pub(crate) frames: Vec<FramePlace>,
+}
+
+impl Rewritten {
+    pub(crate) fn offset_of(&self, position: Position) -> Option<u32> {
+        let index = position.get().checked_sub(self.stamp.first_position.get())?;
+        self.offsets.get(usize::try_from(index).ok()?).copied()
+    }
+}
+
 /// Writes the run that takes the place of `runs`, durably, and returns its path.
-///
-/// `removed` tells the positions whose events are compacted away: they leave their ids, but no terms.
 pub(crate) fn merge_runs(
     storage: &dyn Storage,
     folder: &Path,
     runs: &[Arc<Run>],
-    removed: &dyn Fn(u64) -> bool,
+    context: &MergeContext<'_>,
 ) -> Result<Option<PathBuf>, StoreError> {
     let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(None) };
     let header = RunHeader::new(first.header().store, first.first(), last.last(), last.resume());
     let builder = RunBuilder::create(storage, folder, header);
-    let merged = builder.and_then(|builder| Merge { runs, removed }.write(builder));
+    let merged = builder.and_then(|builder| Merge { runs, context }.write(builder));
     merged.map(Some).inspect_err(|_| RunFileWriter::abandon(storage, folder, header.name()))
 }
 
 struct Merge<'a> {
     runs: &'a [Arc<Run>],
-    removed: &'a dyn Fn(u64) -> bool,
+    context: &'a MergeContext<'a>,
 }
 
 /// Takes the next of several sorted lists in order. They are few, so looking at every head is the quickest way.
@@ -61,26 +83,54 @@ impl Merge<'_> {
     fn write(&self, mut builder: RunBuilder<'_>) -> Result<PathBuf, StoreError> {
         self.terms(&mut builder)?;
         self.ids(&mut builder)?;
-        let mut frames = Vec::new();
         let mut hidden = BTreeSet::new();
         let mut checkpoints = BTreeMap::new();
-        let mut segments = Vec::new();
+        let mut segments: Vec<SegmentStamp> = Vec::new();
         for run in self.runs {
-            let of_run = run.frames()?;
-            frames.extend((0..of_run.len()).filter_map(|index| of_run.get(index)));
             hidden.extend(run.hidden()?);
             checkpoints.extend(run.checkpoints()?);
             segments.extend(run.segments()?);
         }
+        for stamp in &mut segments {
+            let rewritten = self.context.rewritten.iter().map(|rewritten| rewritten.stamp);
+            if let Some(changed) = rewritten.filter(|new| new.first_position == stamp.first_position).last() {
+                *stamp = changed;
+            }
+        }
+        let mut frames = Vec::new();
         for run in self.runs {
             for position in run.first().get()..=run.last().get() {
-                builder.add_offset(run.offset_of(Position::new(position))?)?;
+                let position = Position::new(position);
+                let rewritten =
+                    self.rewritten_at(position).and_then(|rewritten| rewritten.offset_of(position));
+                builder.add_offset(match rewritten {
+                    Some(offset) => offset,
+                    None => run.offset_of(position)?,
+                })?;
+            }
+            let of_run = run.frames()?;
+            for frame in (0..of_run.len()).filter_map(|index| of_run.get(index)) {
+                let rewritten = self.rewritten_at(frame.first_position);
+                let place = rewritten.and_then(|rewritten| {
+                    let index = rewritten
+                        .frames
+                        .binary_search_by_key(&frame.first_position, |known| known.first_position);
+                    rewritten.frames.get(index.ok()?)
+                });
+                frames.push(place.copied().unwrap_or(frame));
             }
         }
         builder.add_frames(&frames)?;
         builder.add_rest(hidden.into_iter(), &checkpoints, &segments)?;
         self.runs.iter().try_for_each(|run| run.check_health())?;
         builder.file.finish()
+    }
+
+    fn rewritten_at(&self, position: Position) -> Option<&Rewritten> {
+        let rewritten = self.context.rewritten;
+        let index = rewritten.partition_point(|segment| segment.stamp.first_position <= position);
+        let segment = rewritten.get(index.checked_sub(1)?)?;
+        segment.offset_of(position).map(|_| segment)
     }
 
     fn terms(&self, builder: &mut RunBuilder<'_>) -> Result<(), StoreError> {
@@ -102,7 +152,7 @@ impl Merge<'_> {
             // A stream's version n is the n-th entry of its list, so a stream keeps the positions of what was removed.
             let keeps_all = record.span.is_some();
             record.postings.for_each(|distance| {
-                if keeps_all || !(self.removed)(run.base() + u64::from(distance)) {
+                if keeps_all || !(self.context.removed)(run.base() + u64::from(distance)) {
                     positions.push(distance + shift);
                 }
             });

@@ -16,7 +16,7 @@ mod terms;
 
 pub(crate) use build::{RunContent, hash_seed, write_run};
 pub(crate) use file::{Resume, RunName};
-pub(crate) use merge::merge_runs;
+pub(crate) use merge::{MergeContext, Rewritten, merge_runs};
 pub(crate) use places::{FramePlace, SegmentStamp};
 pub(crate) use postings::PostingsCursor;
 pub(crate) use reader::Run;

@@ -1,6 +1,7 @@
 //! The tests of the embedded log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod compaction;
 mod conformance;
 mod crash;
 mod damage;
