@@ -289,8 +289,7 @@ impl Commits {
         recent.hidden.extend(hidden);
         for checkpoint in appends.iter().filter_map(|append| append.append.checkpoint()) {
             recent.checkpoints.insert(checkpoint.consumer.clone(), checkpoint.position);
-            let mut all = self.index.checkpoints.write().unwrap_or_else(PoisonError::into_inner);
-            all.insert(checkpoint.consumer.clone(), checkpoint.position);
+            self.index.set_checkpoints([(checkpoint.consumer.clone(), checkpoint.position)]);
         }
         drop(recent);
         self.index.hide(hidden);

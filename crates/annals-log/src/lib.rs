@@ -5,7 +5,9 @@
 mod blocks;
 mod commit;
 mod compact;
+mod enter;
 mod folder;
+mod follow;
 mod format;
 mod lock;
 mod log;
@@ -16,6 +18,7 @@ mod options;
 mod places;
 mod planted;
 mod read;
+mod reader;
 mod recent;
 mod recovery;
 mod run;
@@ -36,4 +39,5 @@ pub use mapping::Mapping;
 pub use options::{LogOptions, Maintenance};
 #[cfg(feature = "planted-bugs")]
 pub use planted::Planted;
+pub use reader::EventLogReader;
 pub use storage::{Disk, OpenMode, Storage, StorageFile, StorageLock};

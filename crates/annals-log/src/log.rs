@@ -1,7 +1,7 @@
 //! The log as its users see it: threads call it directly, tasks through [`EventStore`].
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -322,9 +322,7 @@ impl EventStore for EventLog {
     }
 
     fn checkpoint(&self, consumer: &ConsumerName) -> BoxFuture<'_, Result<Option<Position>, StoreError>> {
-        let checkpoints = self.shared.index.checkpoints.read().unwrap_or_else(PoisonError::into_inner);
-        let position = checkpoints.get(consumer).copied();
-        drop(checkpoints);
+        let position = self.shared.index.checkpoint(consumer);
         Box::pin(async move { Ok(position) })
     }
 
@@ -343,7 +341,7 @@ impl EventStore for EventLog {
     }
 
     fn store_id(&self) -> String {
-        format!("{:032x}", u128::from_be_bytes(self.shared.index.store.0))
+        self.shared.index.store.to_string()
     }
 
     fn description(&self) -> String {

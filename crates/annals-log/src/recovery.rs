@@ -6,14 +6,14 @@
 //! append was never acknowledged: its bytes are copied to the quarantine folder, and then cut off.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use annals_core::index::{EventTerms, infallible};
-use annals_core::{Damage, Position, StoreError, StreamState, Timestamp, Version};
+use annals_core::{Damage, Position, StoreError, Timestamp};
 
 use crate::blocks::BlockFile;
+use crate::enter::enter_frame;
 use crate::format::{
-    FrameHeader, FrameRecord, MARK_MAGIC, Mark, Record, SEGMENT_HEADER_BYTES, SegmentContent, SegmentHeader,
+    FrameHeader, FrameRecord, MARK_MAGIC, Mark, SEGMENT_HEADER_BYTES, SegmentContent, SegmentHeader,
     WATERMARK_MAGIC,
 };
 use crate::maintenance::Upkeep;
@@ -22,11 +22,11 @@ use crate::options::LogOptions;
 use crate::places::{Places, SEGMENT_SUFFIX};
 use crate::planted::{Mistakes, Planted};
 use crate::recent::Recent;
-use crate::run::{FramePlace, Resume, SegmentStamp};
+use crate::run::{Resume, SegmentStamp};
 use crate::scan::{Found, Scanner, proves_durable};
 use crate::segments::{Segment, Segments};
 use crate::storage::{OpenMode, Storage, StorageFile};
-use crate::trusted_runs::{self, Trusted};
+use crate::trusted_runs::{self, Opener, Trusted};
 use crate::view::{LogIndex, Older};
 
 /// A log as it was found; its index is in the [`LogIndex`] that recovery filled.
@@ -129,8 +129,9 @@ impl<'a> Recovery<'a> {
         let files = open_segments(self.storage, self.places, self.index.store)?;
         let mut from = 0;
         let mut offset = SEGMENT_HEADER_BYTES as u64;
-        let trust_blindly = Mistakes::of(self.options).make(Planted::TrustStaleIndex);
-        match trusted_runs::open(self.storage, self.places, self.index.store, &files, trust_blindly)? {
+        let blindly = Mistakes::of(self.options).make(Planted::TrustStaleIndex);
+        let opener = if blindly { Opener::BlindWriter } else { Opener::Writer };
+        match trusted_runs::open(self.storage, self.places, self.index.store, &files, opener)? {
             Trusted::Runs { runs, resume } => {
                 from = files.iter().position(|file| file.first_position == resume.segment).unwrap_or(0);
                 offset = resume.offset;
@@ -176,7 +177,7 @@ impl<'a> Recovery<'a> {
         self.recent = Recent::after(last, self.index.seed);
         for run in &runs {
             self.index.hide(&run.hidden()?);
-            self.checkpoints().extend(run.checkpoints()?);
+            self.index.set_checkpoints(run.checkpoints()?);
         }
         self.index.change_older(|_| Older { frozen: None, runs });
         self.found.hash = resume.hash;
@@ -186,13 +187,6 @@ impl<'a> Recovery<'a> {
             self.segments.push(Arc::new(segment));
         }
         Ok(())
-    }
-
-    fn checkpoints(
-        &self,
-    ) -> std::sync::RwLockWriteGuard<'_, std::collections::BTreeMap<annals_core::ConsumerName, Position>>
-    {
-        self.index.checkpoints.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn head(&self) -> Position {
@@ -274,89 +268,16 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    /// Enters the events of a frame into the index.
     fn add_frame(
         &mut self,
         header: &FrameHeader,
         records: &[FrameRecord],
         offset: u64,
     ) -> Result<(), StoreError> {
-        let mut event_offsets = Vec::with_capacity(header.event_count as usize);
-        let mut hidden = Vec::new();
-        for record in records {
-            match &record.record {
-                Record::Event(event) => {
-                    let system = event.system_event();
-                    let (terms, version) = (EventTerms::of(event), event.version());
-                    self.add_event(&terms, system, version, &mut hidden)?;
-                }
-                Record::Removed(event) => {
-                    let terms = EventTerms::removed(event.id, event.stream.as_str());
-                    self.add_event(&terms, None, event.version, &mut hidden)?;
-                }
-                Record::Checkpoint(checkpoint) => {
-                    let (consumer, position) = (checkpoint.consumer.clone(), checkpoint.position);
-                    self.checkpoints().insert(consumer.clone(), position);
-                    self.recent.checkpoints.insert(consumer, position);
-                    continue;
-                }
-            }
-            event_offsets.push(record.offset);
-        }
-        let place = FramePlace {
-            first_position: header.start.first_position,
-            offset: offset as u32,
-            recorded_at: header.start.recorded_at,
-        };
-        self.recent.add_frame(place, &event_offsets, header.frame_bytes());
-        self.recent.hidden.extend(&hidden);
-        self.index.hide(&hidden);
+        enter_frame(&self.index, &mut self.recent, header, records, offset)?;
         self.found.hash = header.hash;
         self.found.last_recorded_at = header.start.recorded_at;
         Ok(())
-    }
-
-    fn add_event(
-        &mut self,
-        terms: &EventTerms<'_>,
-        system: Option<annals_core::SystemEvent>,
-        version: Version,
-        hidden: &mut Vec<u64>,
-    ) -> Result<(), StoreError> {
-        let known = self.recent.index.stream_state(terms.stream, Position::MAX);
-        let before = match known {
-            Some(state) => state,
-            None => self.state_in_runs(terms.stream)?,
-        };
-        let after = before.after_event(system);
-        infallible(self.recent.index.insert(terms, system, || Ok(before)));
-        debug_assert_eq!(after.version, version, "versions are dense");
-        let from = before.visible_from.max(Version::new(1));
-        if after.visible_from > from {
-            let segments = [];
-            let older = self.index.older();
-            let none = roaring::RoaringTreemap::new();
-            let view = crate::view::View {
-                store: self.index.store,
-                recent: &self.recent,
-                older: &older,
-                segments: &segments,
-                hidden: &none,
-                upto: self.head(),
-            };
-            hidden.extend(view.positions_of_versions(terms.stream, from, after.visible_from)?);
-        }
-        Ok(())
-    }
-
-    fn state_in_runs(&self, stream: &str) -> Result<StreamState, StoreError> {
-        for run in self.index.older().runs.iter().rev() {
-            let record = run.term(annals_core::index::Term::stream(stream))?;
-            if let Some(span) = record.and_then(|record| record.span) {
-                return Ok(span.after);
-            }
-        }
-        Ok(StreamState::default())
     }
 
     /// Whether a segment with this header continues what was read so far.

@@ -136,6 +136,11 @@ impl Segments {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Takes other segments in the place of all.
+    pub(crate) fn replace(&self, segments: Vec<Arc<Segment>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(segments);
+    }
+
     /// Adds a segment, in the place of one that begins at the same position.
     pub(crate) fn put(&self, segment: Arc<Segment>) {
         let mut segments = self.0.write().unwrap_or_else(PoisonError::into_inner);

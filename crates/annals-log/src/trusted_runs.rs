@@ -21,13 +21,24 @@ pub(crate) enum Trusted {
     Stale(String),
 }
 
-/// Opens the runs that cover the log from its beginning, and removes what nobody needs.
+/// Who opens the runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opener {
+    /// The writer, who removes what nobody needs.
+    Writer,
+    /// The writer making a mistake: it checks nothing.
+    BlindWriter,
+    /// A reader beside it, who changes nothing.
+    Reader,
+}
+
+/// Opens the runs that cover the log from its beginning.
 pub(crate) fn open(
     storage: &dyn Storage,
     places: &Places,
     store: StoreId,
     files: &[SegmentFile],
-    trust_blindly: bool,
+    opener: Opener,
 ) -> Result<Trusted, StoreError> {
     let folder = places.index();
     let names = match storage.list(&folder) {
@@ -46,7 +57,7 @@ pub(crate) fn open(
             }
         }
     }
-    if problem.is_none() && !trust_blindly {
+    if problem.is_none() && opener != Opener::BlindWriter {
         problem = check(&runs, files, store).err();
     }
     // What cannot be removed now is found again the next time.

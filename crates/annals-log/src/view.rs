@@ -38,6 +38,23 @@ pub(crate) struct Older {
     pub(crate) runs: Vec<Arc<Run>>,
 }
 
+impl Older {
+    /// The state of a stream after the events that are indexed here.
+    pub(crate) fn stream_state(&self, name: &str) -> Result<StreamState, StoreError> {
+        if let Some(state) =
+            self.frozen.as_ref().and_then(|frozen| frozen.index.stream_state(name, Position::MAX))
+        {
+            return Ok(state);
+        }
+        for run in self.runs.iter().rev() {
+            if let Some(span) = run.term(Term::stream(name))?.and_then(|record| record.span) {
+                return Ok(span.after);
+            }
+        }
+        Ok(StreamState::default())
+    }
+}
+
 /// What must not change while a question is answered.
 pub(crate) struct Snapshot<'a> {
     pub(crate) recent: RwLockReadGuard<'a, Recent>,
@@ -81,6 +98,14 @@ impl LogIndex {
             let mut hidden = self.hidden.write().unwrap_or_else(PoisonError::into_inner);
             Arc::make_mut(&mut hidden).extend(positions.iter().copied());
         }
+    }
+
+    pub(crate) fn set_checkpoints(&self, checkpoints: impl IntoIterator<Item = (ConsumerName, Position)>) {
+        self.checkpoints.write().unwrap_or_else(PoisonError::into_inner).extend(checkpoints);
+    }
+
+    pub(crate) fn checkpoint(&self, consumer: &ConsumerName) -> Option<Position> {
+        self.checkpoints.read().unwrap_or_else(PoisonError::into_inner).get(consumer).copied()
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot<'_> {
@@ -230,18 +255,10 @@ impl<'a> View<'a> {
 
     /// The state of a stream.
     pub(crate) fn stream_state(&self, name: &str) -> Result<StreamState, StoreError> {
-        for part in self.parts().rev() {
-            let state = match part {
-                Part::Recent(recent) => recent.index.stream_state(name, self.upto),
-                Part::Run(run) => {
-                    run.term(Term::stream(name))?.and_then(|record| record.span).map(|span| span.after)
-                }
-            };
-            if let Some(state) = state {
-                return Ok(state);
-            }
+        match self.recent.index.stream_state(name, self.upto) {
+            Some(state) => Ok(state),
+            None => self.older.stream_state(name),
         }
-        Ok(StreamState::default())
     }
 
     /// The positions of a stream's versions from `from` to before `until`, ascending.

@@ -8,6 +8,7 @@ mod damage;
 mod faults;
 mod folder;
 mod golden;
+mod readers;
 
 use std::path::Path;
 use std::sync::Arc;

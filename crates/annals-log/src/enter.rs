@@ -1,0 +1,76 @@
+//! Enters frames that were found on disk into the index.
+
+use annals_core::index::{EventTerms, infallible};
+use annals_core::{Position, StoreError, SystemEvent, Version};
+use roaring::RoaringTreemap;
+
+use crate::format::{FrameHeader, FrameRecord, Record};
+use crate::recent::Recent;
+use crate::run::FramePlace;
+use crate::view::{LogIndex, View};
+
+/// Enters the events and checkpoints of a frame that stands at `offset` of its segment.
+pub(crate) fn enter_frame(
+    index: &LogIndex,
+    recent: &mut Recent,
+    header: &FrameHeader,
+    records: &[FrameRecord],
+    offset: u64,
+) -> Result<(), StoreError> {
+    let mut event_offsets = Vec::with_capacity(header.event_count as usize);
+    let mut hidden = Vec::new();
+    for record in records {
+        match &record.record {
+            Record::Event(event) => {
+                let terms = EventTerms::of(event);
+                enter_event(index, recent, &terms, event.system_event(), event.version(), &mut hidden)?;
+            }
+            Record::Removed(event) => {
+                let terms = EventTerms::removed(event.id, event.stream.as_str());
+                enter_event(index, recent, &terms, None, event.version, &mut hidden)?;
+            }
+            Record::Checkpoint(checkpoint) => {
+                let (consumer, position) = (checkpoint.consumer.clone(), checkpoint.position);
+                recent.checkpoints.insert(consumer.clone(), position);
+                index.set_checkpoints([(consumer, position)]);
+                continue;
+            }
+        }
+        event_offsets.push(record.offset);
+    }
+    let place = FramePlace {
+        first_position: header.start.first_position,
+        offset: offset as u32,
+        recorded_at: header.start.recorded_at,
+    };
+    recent.add_frame(place, &event_offsets, header.frame_bytes());
+    recent.hidden.extend(&hidden);
+    index.hide(&hidden);
+    Ok(())
+}
+
+fn enter_event(
+    index: &LogIndex,
+    recent: &mut Recent,
+    terms: &EventTerms<'_>,
+    system: Option<SystemEvent>,
+    version: Version,
+    hidden: &mut Vec<u64>,
+) -> Result<(), StoreError> {
+    let older = index.older();
+    let nothing = RoaringTreemap::new();
+    let before = match recent.index.stream_state(terms.stream, Position::MAX) {
+        Some(state) => state,
+        None => older.stream_state(terms.stream)?,
+    };
+    let after = before.after_event(system);
+    debug_assert_eq!(after.version, version, "versions are dense");
+    let from = before.visible_from.max(Version::new(1));
+    if after.visible_from > from {
+        let (store, upto) = (index.store, Position::MAX);
+        let view = View { store, recent, older: &older, segments: &[], hidden: &nothing, upto };
+        hidden.extend(view.positions_of_versions(terms.stream, from, after.visible_from)?);
+    }
+    infallible(recent.index.insert(terms, system, || Ok(before)));
+    Ok(())
+}
