@@ -1,6 +1,7 @@
 //! The command line of an Annals application ([`Program`]), and of a store without one ([`store_program`]).
 
 mod app_commands;
+mod compaction;
 mod failure;
 mod output;
 mod program;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use annals_app::{App, RunningApp};
-use annals_core::{OpenedStore, StoreDrivers, StoreError};
+use annals_core::{OpenedStore, Opening, StoreDrivers, StoreError};
 use clap::Args;
 
 use crate::{Failure, Output, Progress};
@@ -79,12 +79,21 @@ impl Session {
         self.opened(self.drivers.open(self.store_url()).await)
     }
 
-    /// Opens the store, which must be there: for what only reads, so that a misspelt address is no empty store.
+    /// Opens the store, which must be there, to read it: a misspelt address is no empty store, and another process may
+    /// be writing it.
     ///
     /// # Errors
     /// What opening the store reports.
     pub async fn open_existing_store(&self) -> Result<OpenedStore, Failure> {
-        self.opened(self.drivers.open_existing(self.store_url()).await)
+        self.open_existing(Opening::ToRead).await
+    }
+
+    /// Opens the store, which must be there.
+    ///
+    /// # Errors
+    /// What opening the store reports.
+    pub async fn open_existing(&self, opening: Opening) -> Result<OpenedStore, Failure> {
+        self.opened(self.drivers.open_existing(self.store_url(), opening).await)
     }
 
     /// Says what a person should know about how the store was found.

@@ -2,11 +2,25 @@
 
 use std::sync::Arc;
 
+use annals_core::Opening;
+use clap::Args;
+
 use crate::{Failure, Session};
 
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Throw the indexes away first and build them again from the events
+    #[arg(long)]
+    repair_index: bool,
+}
+
 /// Checks every event of the store and prints what was checked.
-pub(crate) async fn verify(session: &Session) -> Result<(), Failure> {
-    let store = session.open_existing_store().await?.events;
+pub(crate) async fn verify(session: &Session, Verify { repair_index }: Verify) -> Result<(), Failure> {
+    let opening = if repair_index { Opening::Repairing } else { Opening::ToRead };
+    let store = session.open_existing(opening).await?.events;
+    if repair_index {
+        session.say("the indexes were built again from the events");
+    }
     session.say(format!("verifying {}", store.description()));
     let progress = Arc::new(session.progress("verifying", "bytes"));
     let shown = Arc::clone(&progress);

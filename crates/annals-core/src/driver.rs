@@ -12,6 +12,18 @@ pub struct OpenedStore {
     pub read_models: Arc<dyn ReadModelStore>,
 }
 
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Opening {
+    /// To read and write.
+    #[default]
+    ToWrite,
+    /// To read only, also while another process writes, where the kind of store can do that; else as to write.
+    ToRead,
+    /// To read and write, after what is derived from the events was thrown away and built again.
+    Repairing,
+}
+
 /// Opens stores of one kind.
 pub trait StoreDriver: Send + Sync {
     /// What addresses of this kind begin with, before the `:`.
@@ -24,7 +36,8 @@ pub trait StoreDriver: Send + Sync {
     fn exists(&self, place: &str) -> bool;
 
     /// Opens the store at a place: the address without scheme and `:`.
-    fn open<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<OpenedStore, StoreError>>;
+    fn open<'a>(&'a self, place: &'a str, opening: Opening)
+    -> BoxFuture<'a, Result<OpenedStore, StoreError>>;
 }
 
 /// The kinds of stores that a program knows.
@@ -52,19 +65,19 @@ impl StoreDrivers {
     /// [`StoreError::BadUrl`] for an address of no known kind, and what opening reports.
     pub async fn open(&self, url: &str) -> Result<OpenedStore, StoreError> {
         let (driver, place) = self.find(url)?;
-        driver.open(place).await
+        driver.open(place, Opening::ToWrite).await
     }
 
     /// Opens the store at an address, which must be there.
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`StoreError::Absent`].
-    pub async fn open_existing(&self, url: &str) -> Result<OpenedStore, StoreError> {
+    pub async fn open_existing(&self, url: &str, opening: Opening) -> Result<OpenedStore, StoreError> {
         let (driver, place) = self.find(url)?;
         if !driver.exists(place) {
             return Err(StoreError::Absent { url: url.to_owned() });
         }
-        driver.open(place).await
+        driver.open(place, opening).await
     }
 
     fn find<'a>(&self, url: &'a str) -> Result<(&dyn StoreDriver, &'a str), StoreError> {

@@ -37,7 +37,7 @@ pub use block_on::block_on;
 pub use body::{MalformedBody, Tags, content_digest};
 pub use body_parts::{BodyParts, encode_body};
 pub use cloud_event::{CloudEventError, cloud_event, parse_cloud_event};
-pub use driver::{OpenedStore, StoreDriver, StoreDrivers};
+pub use driver::{OpenedStore, Opening, StoreDriver, StoreDrivers};
 pub use error::{AppendError, Damage, InvalidRequest, StoreError};
 pub use event::{MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_TAGS, NewEvent};
 pub use filter::{Filter, FilterItem, MAX_FILTER_ITEMS};

@@ -28,6 +28,8 @@ pub struct LogOptions {
     pub maintenance: Maintenance,
     /// Whether `compact` compresses sealed segments too.
     pub compress_sealed: bool,
+    /// Whether to throw the index away when opening, and build it again from the events.
+    pub rebuild_index: bool,
     /// A mistake to make, for tests that must notice it.
     #[cfg(feature = "planted-bugs")]
     pub planted: Option<crate::Planted>,
@@ -53,6 +55,7 @@ impl Default for LogOptions {
             index_memory_bytes: 16 << 20,
             maintenance: Maintenance::Background,
             compress_sealed: false,
+            rebuild_index: false,
             #[cfg(feature = "planted-bugs")]
             planted: None,
         }

@@ -130,7 +130,11 @@ impl<'a> Recovery<'a> {
         let mut from = 0;
         let mut offset = SEGMENT_HEADER_BYTES as u64;
         let blindly = Mistakes::of(self.options).make(Planted::TrustStaleIndex);
-        let opener = if blindly { Opener::BlindWriter } else { Opener::Writer };
+        let opener = match (self.options.rebuild_index, blindly) {
+            (true, _) => Opener::Rebuilder,
+            (false, true) => Opener::BlindWriter,
+            (false, false) => Opener::Writer,
+        };
         match trusted_runs::open(self.storage, self.places, self.index.store, &files, opener)? {
             Trusted::Runs { runs, resume } => {
                 from = files.iter().position(|file| file.first_position == resume.segment).unwrap_or(0);

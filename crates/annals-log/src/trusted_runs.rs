@@ -28,6 +28,8 @@ pub(crate) enum Opener {
     Writer,
     /// The writer making a mistake: it checks nothing.
     BlindWriter,
+    /// The writer building the index again: nothing of it is kept.
+    Rebuilder,
     /// A reader beside it, who changes nothing.
     Reader,
 }
@@ -45,6 +47,10 @@ pub(crate) fn open(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Trusted::Nothing),
         listed => listed.map_err(|error| StoreError::io("list", &folder, error))?,
     };
+    if opener == Opener::Rebuilder {
+        names.iter().for_each(|name| drop(storage.remove(&folder.join(name))));
+        return Ok(Trusted::Nothing);
+    }
     let (chosen, rest) = choose_runs(&names);
     let mut runs = Vec::new();
     let mut problem = None;

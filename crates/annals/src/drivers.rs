@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use annals_core::{
-    BoxFuture, EventStore, MemoryStore, OpenedStore, ReadModelError, StoreDriver, StoreDrivers, StoreError,
-    SystemClock,
+    BoxFuture, EventStore, MemoryStore, OpenedStore, Opening, ReadModelError, StoreDriver, StoreDrivers,
+    StoreError, SystemClock,
 };
+#[cfg(feature = "log")]
+use annals_log::{EventLog, EventLogReader, LogOptions};
 use annals_sqlite::{SqliteReadModels, SqliteStore};
 
 /// The kinds of stores that this build of Annals can open.
@@ -47,20 +49,30 @@ impl StoreDriver for LogDriver {
     }
 
     fn usage(&self) -> &'static str {
-        "file:FOLDER    the embedded log, durable, open in one process"
+        "file:FOLDER    the embedded log, durable; one process writes, any number read"
     }
 
     fn exists(&self, place: &str) -> bool {
         Path::new(place).exists()
     }
 
-    fn open<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {
+    fn open<'a>(
+        &'a self,
+        place: &'a str,
+        opening: Opening,
+    ) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {
         let folder = Path::new(place).to_owned();
         Box::pin(blocking(move || {
-            let log = annals_log::EventLog::open(&folder, annals_log::LogOptions::default())?;
             let models =
-                SqliteReadModels::in_folder(folder.join("read-models")).map_err(read_models_failed)?;
-            Ok(opened(log, models))
+                || SqliteReadModels::in_folder(folder.join("read-models")).map_err(read_models_failed);
+            let rebuild_index = opening == Opening::Repairing;
+            let options = LogOptions { rebuild_index, ..LogOptions::default() };
+            match EventLog::open(&folder, options.clone()) {
+                Err(StoreError::InUse { .. }) if opening == Opening::ToRead => {
+                    Ok(opened(EventLogReader::open(&folder, options)?, models()?))
+                }
+                log => Ok(opened(log?, models()?)),
+            }
         }))
     }
 }
@@ -80,7 +92,7 @@ impl StoreDriver for SqliteDriver {
         Path::new(place).exists()
     }
 
-    fn open<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {
+    fn open<'a>(&'a self, place: &'a str, _: Opening) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {
         let file = Path::new(place).to_owned();
         Box::pin(blocking(move || {
             let store = SqliteStore::open(&file, Arc::new(SystemClock))?;
@@ -106,7 +118,7 @@ impl StoreDriver for MemoryDriver {
         true
     }
 
-    fn open<'a>(&'a self, _place: &'a str) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {
+    fn open<'a>(&'a self, _: &'a str, _: Opening) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {
         Box::pin(blocking(|| {
             Ok(opened(MemoryStore::default(), SqliteReadModels::temporary().map_err(read_models_failed)?))
         }))

@@ -11,7 +11,8 @@ use clap::{Args, Subcommand};
 pub use serve::Listening;
 
 use crate::selection::{self, Selection, Span};
-use crate::{Failure, Session, verification};
+use crate::verification::{self, Verify};
+use crate::{Failure, Session, compaction};
 
 /// The commands that every application has.
 #[derive(Debug, Subcommand)]
@@ -31,7 +32,9 @@ pub(crate) enum AppCommands {
     /// Build a read model anew from all events; the old one answers meanwhile
     Rebuild(projections::Rebuild),
     /// Read everything that is stored and check it
-    Verify,
+    Verify(Verify),
+    /// Give back the space of events that were deleted or truncated
+    Compact,
 }
 
 #[derive(Debug, Args)]
@@ -54,7 +57,8 @@ impl AppCommands {
             }
             Self::Projections(projections) => projections.run(session).await,
             Self::Rebuild(rebuild) => rebuild.run(session).await,
-            Self::Verify => verification::verify(&session).await,
+            Self::Verify(verify) => verification::verify(&session, verify).await,
+            Self::Compact => compaction::compact(&session).await,
         }
     }
 }

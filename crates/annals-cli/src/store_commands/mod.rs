@@ -7,7 +7,8 @@ use annals_core::{Position, ReadFrom, StreamName, StreamSummary, Version};
 use clap::{Args, Subcommand};
 
 use crate::selection::{self, Selection, Span};
-use crate::{Failure, Session, verification};
+use crate::verification::{self, Verify};
+use crate::{Failure, Session, compaction};
 
 /// How many streams are asked for at once.
 const STREAMS_AT_ONCE: usize = 10_000;
@@ -28,7 +29,9 @@ pub(crate) enum StoreCommands {
     /// Store events that `export` wrote; those that are stored already are passed by
     Import(transfer::Import),
     /// Read everything that is stored and check it
-    Verify,
+    Verify(Verify),
+    /// Give back the space of events that were deleted or truncated
+    Compact,
     /// Say what kind of store this is and what it holds
     Info,
 }
@@ -88,7 +91,8 @@ impl StoreCommands {
             }
             Self::Export(export) => export.run(session).await,
             Self::Import(import) => import.run(session).await,
-            Self::Verify => verification::verify(&session).await,
+            Self::Verify(verify) => verification::verify(&session, verify).await,
+            Self::Compact => compaction::compact(&session).await,
             Self::Info => info(&session).await,
         }
     }
