@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLockWriteGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLockWriteGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use annals_core::{AppendError, ChainHash, Clock, StoreError, Timestamp};
@@ -25,6 +25,8 @@ use crate::writer::Writer;
 
 /// A group takes no more appends once their events have this many bytes; one append may be larger.
 const GROUP_BYTES: usize = 8 << 20;
+/// A leader waits awake for at most so long.
+const LONGEST_WAIT_AWAKE: Duration = Duration::from_micros(300);
 /// A log that is closed leaves no more than this to be read again.
 const LONG_TAIL_BYTES: u64 = 512 << 10;
 
@@ -152,7 +154,7 @@ impl Commits {
         let begun = self.taken_back.load(Ordering::Acquire);
         let mut group = self.begin_group(&mut staging);
         self.stage(&mut group, self.take_waiting(0));
-        let mut writer = writer.unwrap_or_else(|| lock(&self.writer));
+        let mut writer = writer.unwrap_or_else(|| self.wait_for_barrier());
         if self.taken_back.load(Ordering::Acquire) != begun {
             self.stage_again(&mut group, &mut staging, &writer);
         }
@@ -163,12 +165,33 @@ impl Commits {
         self.stage(&mut group, more);
         self.hand_over();
         drop(staging);
-        self.commit(&mut writer, group);
+        let answered = self.commit(&mut writer, group);
+        // The next frame is written while those of this one are woken.
+        drop(writer);
+        for (ticket, outcome) in answered {
+            ticket.set(Turn::Done(outcome));
+        }
         let mut queue = lock(&self.queue);
         queue.committing -= 1;
         if queue.unmarked_since.replace(Instant::now()).is_none() || queue.closed {
             self.work.notify_one();
         }
+    }
+
+    /// Takes the writer once the frame before is durable.
+    ///
+    /// A barrier takes about as long as it takes to put a thread to sleep and wake it again, so this thread stays awake
+    /// for that time and lets others run.
+    fn wait_for_barrier(&self) -> MutexGuard<'_, Writer> {
+        let begun = Instant::now();
+        while begun.elapsed() < LONGEST_WAIT_AWAKE {
+            match self.writer.try_lock() {
+                Ok(writer) => return writer,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
+        }
+        lock(&self.writer)
     }
 
     /// Gives the lead to who waits first, if anybody does.
@@ -254,7 +277,8 @@ impl Commits {
         group.undecided = undecided;
     }
 
-    fn commit(&self, writer: &mut MutexGuard<'_, Writer>, group: Group) {
+    /// Writes a group and shows it; returns who is to be told what.
+    fn commit(&self, writer: &mut MutexGuard<'_, Writer>, group: Group) -> Vec<(Arc<Ticket>, Outcome)> {
         let Group { pending, accepted, mut answered, .. } = group;
         let mut outcomes = Vec::with_capacity(accepted.len());
         if !pending.is_empty() {
@@ -273,9 +297,7 @@ impl Commits {
             }
         }
         answered.append(&mut outcomes);
-        for (ticket, outcome) in answered {
-            ticket.set(Turn::Done(outcome));
-        }
+        answered
     }
 
     /// Shows a frame that is durable.
@@ -309,7 +331,9 @@ impl Commits {
                 return;
             }
         }
-        let fresh = Recent::after(recent.index.last(), self.index.seed);
+        let mut fresh = Recent::after(recent.index.last(), self.index.seed);
+        // The next part will be about as large; growing step by step would hash each id several times.
+        fresh.index.reserve_events(recent.index.len());
         let mut frozen = std::mem::replace(&mut *recent, fresh);
         frozen.resume = Some(resume);
         let frozen = Some(Arc::new(frozen));

@@ -156,7 +156,7 @@ impl EventLog {
     /// # Errors
     /// As [`EventStore::append`].
     pub fn append_blocking(&self, request: AppendRequest) -> Result<AppendReceipt, AppendError> {
-        self.shared.commits.append_blocking(LogAppend::new(PreparedAppend::new(request)?))
+        self.shared.commits.append_blocking(LogAppend::new(PreparedAppend::new(request)?, &self.shared.index))
     }
 
     /// Reads the next batch of events.
@@ -290,9 +290,12 @@ impl Drop for EventLog {
 
 impl EventStore for EventLog {
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendReceipt, AppendError>> {
-        Box::pin(
-            async move { self.shared.commits.append(LogAppend::new(PreparedAppend::new(request)?)).await },
-        )
+        Box::pin(async move {
+            self.shared
+                .commits
+                .append(LogAppend::new(PreparedAppend::new(request)?, &self.shared.index))
+                .await
+        })
     }
 
     fn read(&self, request: ReadRequest) -> BoxFuture<'_, Result<EventBatch, StoreError>> {

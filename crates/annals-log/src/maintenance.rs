@@ -113,7 +113,7 @@ impl Upkeep {
     }
 
     fn open(&self, index: &LogIndex, path: std::path::PathBuf) -> Result<Run, StoreError> {
-        let opened = Run::open(&*self.storage, path.clone(), index.store);
+        let opened = Run::open_written(&*self.storage, path.clone(), index.store);
         opened.map_err(|reason| StoreError::IndexDamaged { path, reason })
     }
 

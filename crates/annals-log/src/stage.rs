@@ -22,13 +22,16 @@ pub(crate) struct LogAppend {
     prepared: PreparedAppend,
     body_checksums: Vec<u32>,
     hash: [u8; 32],
+    /// No event up to here has one of the ids.
+    new_upto: Position,
 }
 
 impl LogAppend {
-    pub(crate) fn new(prepared: PreparedAppend) -> Self {
+    pub(crate) fn new(prepared: PreparedAppend, index: &LogIndex) -> Self {
         let body_checksums = prepared.events.iter().map(|event| body_checksum(&event.body)).collect();
         let hash = AppendHasher::of(&prepared);
-        Self { prepared, body_checksums, hash }
+        let new_upto = index.older().without_ids(prepared.events.iter().map(|event| &event.id), index.seed);
+        Self { prepared, body_checksums, hash, new_upto }
     }
 
     /// The checkpoint to store with it.
@@ -143,7 +146,8 @@ impl<'a> Stage<'a> {
 
     /// Checks an append and, if it passes, enters its events into the frame and the index.
     pub(crate) fn stage(&mut self, append: LogAppend, pending: &mut Pending) -> Result<Staged, AppendError> {
-        let state = StageState { view: self.view(), pending, durable: self.index.head.get() };
+        let (durable, new_upto) = (self.index.head.get(), append.new_upto);
+        let state = StageState { view: self.view(), pending, durable, new_upto };
         let found = find_known(&state, &append.prepared.events);
         let admitted = match found {
             Ok(Some(first)) => return state.former(first),
@@ -173,7 +177,7 @@ impl<'a> Stage<'a> {
 
     fn enter(&mut self, append: LogAppend, admitted: Admitted, hidden: Vec<u64>, pending: &mut Pending) {
         let Admitted { streams, versions, receipt } = admitted;
-        let LogAppend { prepared, body_checksums, hash } = &append;
+        let LogAppend { prepared, body_checksums, hash, .. } = &append;
         let hiding = streams.iter().any(hides);
         pending.hidden.extend(hidden);
         let mut position = receipt.first_position;
@@ -207,6 +211,8 @@ struct StageState<'s> {
     pending: &'s Pending,
     /// Behind this position stands what is not durable yet.
     durable: Position,
+    /// No event up to here has one of the ids of the append.
+    new_upto: Position,
 }
 
 impl StageState<'_> {
@@ -227,7 +233,7 @@ impl AppendState for StageState<'_> {
     }
 
     fn known(&self, id: &EventId) -> Result<Option<Known>, Refusal> {
-        let Some(position) = self.view.position_of(id)? else { return Ok(None) };
+        let Some(position) = self.view.position_of(id, self.new_upto)? else { return Ok(None) };
         if let Some((_, staged)) = self.pending.append_at(position) {
             let append_first = staged.receipt.first_position;
             let index = (position.get() - append_first.get()) as usize;

@@ -39,6 +39,23 @@ pub(crate) struct Older {
 }
 
 impl Older {
+    /// The position up to which no event has one of some ids, as far as the runs tell at once.
+    pub(crate) fn without_ids<'i>(
+        &self,
+        ids: impl Iterator<Item = &'i EventId> + Clone,
+        seed: u64,
+    ) -> Position {
+        let mut upto = Position::ZERO;
+        for run in &self.runs {
+            // Ids side by side: the processor fetches the places of several from memory at a time.
+            if ids.clone().any(|id| run.may_have_id(id.hash_seeded(seed))) {
+                break;
+            }
+            upto = run.last();
+        }
+        upto
+    }
+
     /// The state of a stream after the events that are indexed here.
     pub(crate) fn stream_state(&self, name: &str) -> Result<StreamState, StoreError> {
         if let Some(state) =
@@ -212,6 +229,10 @@ impl<'a> Part<'a> {
         }
     }
 
+    fn is_recent(&self) -> bool {
+        matches!(self, Self::Recent(_))
+    }
+
     fn list(&self, term: Term<'_>) -> Result<Option<PartList<'a>>, StoreError> {
         Ok(match self {
             Self::Run(run) => run
@@ -335,9 +356,13 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Where the event with this id is, hidden or not.
-    pub(crate) fn position_of(&self, id: &EventId) -> Result<Option<Position>, StoreError> {
-        for part in self.parts().rev() {
+    /// Where the event with this id is, hidden or not. Up to `new_upto` it is known not to be.
+    pub(crate) fn position_of(
+        &self,
+        id: &EventId,
+        new_upto: Position,
+    ) -> Result<Option<Position>, StoreError> {
+        for part in self.parts().rev().take_while(|part| part.last() > new_upto || part.is_recent()) {
             if let Some(position) = self.position_in(part, id)? {
                 return Ok(Some(position));
             }

@@ -23,6 +23,9 @@ use crate::view::LogIndex;
 /// Segments are prewritten in steps that double up to this size.
 const LARGEST_STEP_BYTES: u64 = 8 << 20;
 
+/// A frame of this size pays for the file's growth itself: writing everything twice would cost more than it saves.
+const LARGE_FRAME_BYTES: u64 = 128 << 10;
+
 pub(crate) struct Writer {
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
@@ -188,6 +191,7 @@ impl Writer {
         }
         let offset = active.end;
         active.end += length;
+        active.prewritten = active.prewritten.max(active.end);
         Ok(offset)
     }
 
@@ -302,7 +306,7 @@ impl ActiveSegment {
     /// Prewrites zeros so that `length` more bytes have blocks on disk.
     fn make_room(&mut self, length: u64) -> Result<(), StoreError> {
         let needed = self.end + length;
-        if needed <= self.prewritten {
+        if needed <= self.prewritten || length >= LARGE_FRAME_BYTES {
             return Ok(());
         }
         let step = (self.end + self.step).max(needed);

@@ -104,6 +104,14 @@ impl RecentIndex {
             + self.heap_bytes
     }
 
+    /// Makes room for so many more events.
+    pub fn reserve_events(&mut self, count: usize) {
+        let (seed, id_of) = (self.seed, &self.id_of);
+        let rehash = |distance: &u32| id_of.get(*distance as usize - 1).map_or(0, |id| id.hash_seeded(seed));
+        self.ids.reserve(count, rehash);
+        self.id_of.reserve(count);
+    }
+
     /// Adds the next event. `before` is asked for the state of a stream that is not in the index yet.
     ///
     /// # Errors

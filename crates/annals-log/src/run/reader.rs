@@ -26,7 +26,13 @@ pub(crate) struct Run {
 impl Run {
     /// Opens a run; the error says why it cannot be used.
     pub(crate) fn open(storage: &dyn Storage, path: PathBuf, store: StoreId) -> Result<Self, String> {
-        let file = RunFile::open(storage, path, store)?;
+        let file = RunFile::open(storage, path, store, false)?;
+        Ok(Self { file, seed: hash_seed(store) })
+    }
+
+    /// Opens a run that this process has just written, whose pages need no checking.
+    pub(crate) fn open_written(storage: &dyn Storage, path: PathBuf, store: StoreId) -> Result<Self, String> {
+        let file = RunFile::open(storage, path, store, true)?;
         Ok(Self { file, seed: hash_seed(store) })
     }
 
@@ -104,6 +110,13 @@ impl Run {
         let found =
             self.candidates(self.file.header.id_directory, [Section::IdStarts, Section::IdEntries], key)?;
         Ok(found.map(move |distance| Position::new(base + distance)))
+    }
+
+    /// Whether an event with an id of this hash may be in the run; `true` also where that cannot be told.
+    pub(crate) fn may_have_id(&self, hash: u64) -> bool {
+        let sections = [Section::IdStarts, Section::IdEntries];
+        let found = self.candidates(self.file.header.id_directory, sections, sort_key(hash));
+        found.map_or(true, |mut found| found.next().is_some())
     }
 
     /// Where a term's record begins and ends.

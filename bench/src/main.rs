@@ -1,0 +1,45 @@
+//! The benchmarks of Annals, beside their peers and the hardware floor.
+//!
+//! A family of benchmarks is a sub-command and a module: `log` is the first.
+
+mod failure;
+mod floor;
+mod log;
+mod machine;
+mod random;
+mod report;
+mod scratch;
+mod statistics;
+
+use clap::{Parser, Subcommand};
+
+/// The benchmarks of Annals.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    family: Family,
+}
+
+#[derive(Subcommand)]
+enum Family {
+    /// The event log: appends, reads, conditions, opening, disk, memory and growth, beside peers and the hardware.
+    Log(log::LogArguments),
+    /// What the benchmark runs in a process of its own.
+    #[command(hide = true)]
+    Child(log::ChildArguments),
+}
+
+fn main() -> std::process::ExitCode {
+    let done = match Arguments::parse().family {
+        Family::Log(arguments) => log::run(&arguments),
+        Family::Child(arguments) => log::run_child(&arguments),
+    };
+    match done {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
