@@ -27,6 +27,8 @@ use crate::writer::Writer;
 const GROUP_BYTES: usize = 8 << 20;
 /// A leader waits awake for at most so long.
 const LONGEST_WAIT_AWAKE: Duration = Duration::from_micros(300);
+/// How often it is looked whether others are still busy, at most.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 /// A log that is closed leaves no more than this to be read again.
 const LONG_TAIL_BYTES: u64 = 512 << 10;
 
@@ -291,6 +293,11 @@ impl Commits {
                 self.recent().index.undo_after(writer.head());
                 self.taken_back.fetch_add(1, Ordering::AcqRel);
             }
+            if let Err(error) = &written {
+                // What these were refused for may have been in the frame that is not there now.
+                let refused = answered.iter_mut().filter(|(_, outcome)| is_refusal(outcome));
+                refused.for_each(|(_, outcome)| *outcome = Err(again(error).into()));
+            }
             for (ticket, place, duplicate) in accepted {
                 let outcome = outcome(&written, appends.get(place), duplicate);
                 outcomes.push((ticket, outcome));
@@ -380,7 +387,9 @@ impl Commits {
                     return;
                 }
             }
-            queue = match due.filter(|_| idle) {
+            // While others are busy this thread looks again by itself, so that they need not wake it after each group.
+            let due = if idle { due } else { due.map(|due| due.max(BETWEEN_LOOKS)) };
+            queue = match due {
                 Some(due) => self.work.wait_timeout(queue, due).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
             };
@@ -423,6 +432,11 @@ fn outcome(
         (Err(error), _) => Err(again(error).into()),
         (Ok(_), None) => Err(StoreError::Closed.into()),
     }
+}
+
+/// Whether an append was refused for what is stored.
+fn is_refusal(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(error) if !matches!(error, AppendError::Store(_)))
 }
 
 fn refused_with_the_first() -> StoreError {

@@ -120,7 +120,9 @@ impl Compaction<'_> {
     }
 
     fn goes(&self, record: &FrameRecord) -> bool {
-        matches!(&record.record, Record::Event(event) if self.hidden.contains(event.position().get()))
+        // What was done to a stream is told by its events of the store's own, which are small: they keep their content.
+        matches!(&record.record, Record::Event(event)
+            if self.hidden.contains(event.position().get()) && event.system_event().is_none())
     }
 
     fn for_each_frame(

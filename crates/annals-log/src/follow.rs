@@ -186,10 +186,12 @@ impl Follower {
     ) -> Result<(), StoreError> {
         let Some(at) = reached else { return Ok(()) };
         loop {
-            let last = at.segment.first_position >= target.segment;
+            // The index may lead beyond what the watermark names: into a segment that was begun since.
+            let beyond = at.segment.first_position > target.segment;
+            let last = beyond || at.segment.first_position == target.segment;
             let failed = |error| StoreError::io("read", &at.segment.path, error);
             let mut scanner = Scanner::new(Arc::clone(&at.segment.file), self.index.store).map_err(failed)?;
-            while !last || at.offset < target.end {
+            while !last || (!beyond && at.offset < target.end) {
                 match scanner.frame_at(at.offset).map_err(failed)? {
                     Found::Frame(header, records) => {
                         if header.start.previous_hash != at.hash {

@@ -60,6 +60,8 @@ struct Shared {
     mark_found: Option<Mark>,
     damage: Option<Damage>,
     notices: Vec<String>,
+    /// Whoever holds this rewrites segments.
+    compacting: Mutex<()>,
     lock: FolderLock,
 }
 
@@ -99,8 +101,17 @@ impl EventLog {
         let commits =
             Commits::new(Arc::clone(&index), writer, upkeep, clock, mark_after, last_recorded_at, spare);
         let background = options.maintenance == Maintenance::Background;
-        let shared =
-            Arc::new(Shared { commits, options, places, index, mark_found: mark, damage, notices, lock });
+        let shared = Arc::new(Shared {
+            commits,
+            options,
+            places,
+            index,
+            mark_found: mark,
+            damage,
+            notices,
+            compacting: Mutex::default(),
+            lock,
+        });
         let mut log = Self { shared, threads: Vec::new() };
         log.start("annals-log", |shared| shared.commits.serve_tasks())?;
         if background {
@@ -131,8 +142,7 @@ impl EventLog {
             Ok::<_, StoreError>(())
         })?;
         commits.upkeep.write_frozen_now(&self.shared.index);
-        if self.shared.index.older().frozen.is_some() {
-            let reason = commits.upkeep.failure().unwrap_or_default();
+        if let Some(reason) = commits.upkeep.failure() {
             return Err(StoreError::backend("cannot write the index", std::io::Error::other(reason)));
         }
         commits.upkeep.merge_all(&self.shared.index)
@@ -198,6 +208,7 @@ impl EventLog {
 impl Shared {
     fn compact(&self, progress: &VerifyProgress) -> Result<CompactReport, StoreError> {
         let upkeep = &self.commits.upkeep;
+        let _compacting = crate::ticket::lock(&self.compacting);
         self.commits.while_idle(|writer| {
             writer.check()?;
             self.commits.freeze(writer);
@@ -206,12 +217,13 @@ impl Shared {
         upkeep.write_frozen_now(&self.index);
         let indexed_to = self.index.older().runs.last().map_or(Position::ZERO, |run| run.last());
         let segments = self.index.segments.all();
+        let sealed = segments.len().saturating_sub(1) as u64;
         let compaction =
             Compaction { options: &self.options, store: self.index.store, hidden: self.index.hidden() };
         let mut report = CompactReport::default();
         let mut forms = Vec::new();
         for (done, pair) in segments.windows(2).enumerate() {
-            progress(done as u64, segments.len() as u64 - 1);
+            progress(done as u64, sealed);
             let [segment, next] = pair else { continue };
             let last = next.first_position.previous();
             if last > indexed_to || !segment.is_sealed() {
@@ -225,7 +237,7 @@ impl Shared {
             }
         }
         self.replace(&mut forms)?;
-        progress(segments.len() as u64 - 1, segments.len() as u64 - 1);
+        progress(sealed, sealed);
         Ok(report)
     }
 
@@ -256,9 +268,8 @@ impl Shared {
             report.problems.push(damage.to_string());
         }
         report.problems.extend(verify::contradiction(self.mark_found, report.readable_to));
-        let snapshot = self.index.snapshot();
         let mut pages = 0;
-        for run in &snapshot.older.runs {
+        for run in &self.index.older().runs {
             report.problems.extend(run.check_all().err().map(|error| error.to_string()));
             pages += run.file_bytes().div_ceil(4096);
         }

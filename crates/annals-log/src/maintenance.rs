@@ -98,14 +98,23 @@ impl Upkeep {
     pub(crate) fn write(&self, index: &LogIndex, recent: &Recent) -> Result<Run, StoreError> {
         let folder = self.places.index();
         self.storage.create_dir_all(&folder).map_err(|error| StoreError::io("create", &folder, error))?;
+        let (mut checkpoints, mut segments) = (recent.checkpoints.clone(), recent.segments.clone());
+        if recent.index.is_empty()
+            && let Some(replaced) = index.older().runs.iter().rfind(|run| run.first() == recent.first())
+        {
+            // One without events takes the name, and so the place, of another behind the same position.
+            let newer = std::mem::replace(&mut checkpoints, replaced.checkpoints()?);
+            checkpoints.extend(newer);
+            segments.splice(0..0, replaced.segments()?);
+        }
         let content = RunContent {
             store: index.store,
             index: &recent.index,
             offsets: &recent.offsets,
             frames: &recent.frames,
             hidden: &recent.hidden,
-            checkpoints: &recent.checkpoints,
-            segments: &recent.segments,
+            checkpoints: &checkpoints,
+            segments: &segments,
             resume: recent.resume.ok_or(StoreError::Closed)?,
         };
         let path = write_run(&*self.storage, &folder, &content)?;

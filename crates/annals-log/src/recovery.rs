@@ -57,6 +57,8 @@ pub(crate) struct Recovery<'a> {
     recent: Recent,
     segments: Vec<Arc<Segment>>,
     found: Recovered,
+    /// Whether nothing is kept of the runs that are there.
+    rebuild_index: bool,
 }
 
 /// A segment file that was opened.
@@ -74,6 +76,27 @@ impl<'a> Recovery<'a> {
         upkeep: &'a Upkeep,
         store: crate::format::StoreId,
     ) -> Result<(Arc<LogIndex>, Recovered), StoreError> {
+        match Self::new(options, places, upkeep, store, options.rebuild_index).read() {
+            // The index can be made of the log again, so its damage keeps nobody from opening it.
+            Err(StoreError::IndexDamaged { path, reason }) => {
+                let mut recovery = Self::new(options, places, upkeep, store, true);
+                recovery
+                    .found
+                    .notices
+                    .push(format!("the index was damaged and was built again: {}: {reason}", path.display()));
+                recovery.read()
+            }
+            read => read,
+        }
+    }
+
+    fn new(
+        options: &'a LogOptions,
+        places: &'a Places,
+        upkeep: &'a Upkeep,
+        store: crate::format::StoreId,
+        rebuild_index: bool,
+    ) -> Self {
         let found = Recovered {
             active: None,
             hash: [0; 32],
@@ -86,11 +109,14 @@ impl<'a> Recovery<'a> {
         let index = LogIndex::new(store, Position::ZERO);
         let recent = Recent::after(Position::ZERO, index.seed);
         let storage = &*options.storage;
-        let mut recovery =
-            Self { options, storage, places, upkeep, index, recent, segments: Vec::new(), found };
-        recovery.read_marks()?;
-        recovery.read_log()?;
-        Ok(recovery.finish())
+        let segments = Vec::new();
+        Self { options, storage, places, upkeep, index, recent, segments, found, rebuild_index }
+    }
+
+    fn read(mut self) -> Result<(Arc<LogIndex>, Recovered), StoreError> {
+        self.read_marks()?;
+        self.read_log()?;
+        Ok(self.finish())
     }
 
     fn finish(mut self) -> (Arc<LogIndex>, Recovered) {
@@ -126,11 +152,16 @@ impl<'a> Recovery<'a> {
     }
 
     fn read_log(&mut self) -> Result<(), StoreError> {
-        let files = open_segments(self.storage, self.places, self.index.store)?;
+        // Who was killed between making a file and this barrier may have been told of nothing in it; who goes on will be.
+        for folder in [self.places.folder.clone(), self.places.segments()] {
+            self.storage.sync_dir(&folder).map_err(|error| StoreError::io("sync", &folder, error))?;
+        }
+        let mut files = open_segments(self.storage, self.places, self.index.store)?;
+        self.remove_unbegun(&mut files)?;
         let mut from = 0;
         let mut offset = SEGMENT_HEADER_BYTES as u64;
         let blindly = Mistakes::of(self.options).make(Planted::TrustStaleIndex);
-        let opener = match (self.options.rebuild_index, blindly) {
+        let opener = match (self.rebuild_index, blindly) {
             (true, _) => Opener::Rebuilder,
             (false, true) => Opener::BlindWriter,
             (false, false) => Opener::Writer,
@@ -264,9 +295,11 @@ impl<'a> Recovery<'a> {
             Some(Resume { segment, offset, hash: self.found.hash, recorded_at: self.found.last_recorded_at });
         if let Ok(run) = self.upkeep.write(&self.index, &self.recent) {
             self.recent = Recent::after(run.last(), self.index.seed);
-            self.index.change_older(|older| Older {
-                frozen: None,
-                runs: older.runs.iter().cloned().chain([Arc::new(run)]).collect(),
+            self.index.change_older(|older| {
+                let kept = older.runs.iter().filter(|known| known.path() != run.path()).cloned();
+                let mut runs: Vec<_> = kept.collect();
+                runs.push(Arc::new(run));
+                Older { frozen: None, runs }
             });
             self.upkeep.merge_now(&self.index);
         }
@@ -281,6 +314,29 @@ impl<'a> Recovery<'a> {
         enter_frame(&self.index, &mut self.recent, header, records, offset)?;
         self.found.hash = header.hash;
         self.found.last_recorded_at = header.start.recorded_at;
+        Ok(())
+    }
+
+    /// Removes the last segment when it was never begun: without a sound header there is no frame in it, and it would stand
+    /// in the way of the one before, where the log goes on.
+    fn remove_unbegun(&mut self, files: &mut Vec<SegmentFile>) -> Result<(), StoreError> {
+        let Some(last) = files.last().filter(|last| last.header.is_err()) else { return Ok(()) };
+        let SegmentFile { first_position, path, file, header } = last;
+        let failed = |operation| move |error| StoreError::io(operation, path, error);
+        let mut scanner = Scanner::new(Arc::clone(file), self.index.store).map_err(failed("read"))?;
+        let marked = self.found.mark.is_some_and(|mark| mark.position >= *first_position);
+        if marked || scanner.next_header(0).map_err(failed("read"))?.is_some() {
+            return Ok(());
+        }
+        let end = scanner.end_of_content(0).map_err(failed("read"))?;
+        let reason = header.as_ref().err().cloned().unwrap_or_default();
+        if !Mistakes::of(self.options).make(Planted::SkipQuarantine) {
+            self.quarantine(path, &mut scanner, 0, end, &reason)?;
+        }
+        self.storage.remove(path).map_err(failed("remove"))?;
+        let folder = self.places.segments();
+        self.storage.sync_dir(&folder).map_err(|error| StoreError::io("sync", folder, error))?;
+        files.pop();
         Ok(())
     }
 

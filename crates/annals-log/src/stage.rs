@@ -73,7 +73,7 @@ pub(crate) enum Staged {
     DuplicateOf(usize),
     /// Its events are stored: the receipt of that time.
     Duplicate(AppendReceipt),
-    /// Whether it is a duplicate is known once the frame before this one is durable.
+    /// Whether it is a duplicate, or refused, is known once the frame before this one is durable.
     Undecided(LogAppend),
 }
 
@@ -102,6 +102,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) segments: Arc<Vec<Arc<Segment>>>,
     pub(crate) hidden: Arc<RoaringTreemap>,
     pub(crate) index: &'a LogIndex,
+    /// Behind this position stands what is not durable yet.
+    durable: Position,
 }
 
 /// Why an append is not taken, or not yet.
@@ -130,7 +132,10 @@ impl From<InvalidRequest> for Refusal {
 
 impl<'a> Stage<'a> {
     pub(crate) fn new(index: &'a LogIndex, recent: &'a mut Recent) -> Self {
-        Self { recent, older: index.older(), segments: index.segments.all(), hidden: index.hidden(), index }
+        // The head is read first: what is hidden up to it is among what is taken after.
+        let durable = index.head.get();
+        let (older, segments, hidden) = (index.older(), index.segments.all(), index.hidden());
+        Self { recent, older, segments, hidden, index, durable }
     }
 
     fn view(&self) -> View<'_> {
@@ -146,7 +151,7 @@ impl<'a> Stage<'a> {
 
     /// Checks an append and, if it passes, enters its events into the frame and the index.
     pub(crate) fn stage(&mut self, append: LogAppend, pending: &mut Pending) -> Result<Staged, AppendError> {
-        let (durable, new_upto) = (self.index.head.get(), append.new_upto);
+        let (durable, new_upto) = (self.durable, append.new_upto);
         let state = StageState { view: self.view(), pending, durable, new_upto };
         let found = find_known(&state, &append.prepared.events);
         let admitted = match found {
@@ -160,6 +165,8 @@ impl<'a> Stage<'a> {
                 Ok(Staged::Accepted(pending.appends.len() - 1))
             }
             Err(Refusal::Undecided) => Ok(Staged::Undecided(append)),
+            // It may rest on the frame before, which may be taken back, and may hide what stands in the way.
+            Err(Refusal::Error(_)) if pending.base > self.durable => Ok(Staged::Undecided(append)),
             Err(Refusal::Error(error)) => Err(error),
         }
     }

@@ -67,8 +67,11 @@ pub(crate) fn open(
         problem = check(&runs, files, store).err();
     }
     // What cannot be removed now is found again the next time.
-    let remove_all =
-        |names: &[String]| names.iter().for_each(|name| drop(storage.remove(&folder.join(name))));
+    let remove_all = |names: &[String]| {
+        if opener != Opener::Reader {
+            names.iter().for_each(|name| drop(storage.remove(&folder.join(name))));
+        }
+    };
     if let Some(problem) = problem {
         drop(runs);
         remove_all(&names);

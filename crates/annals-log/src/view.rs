@@ -374,7 +374,9 @@ impl<'a> View<'a> {
     pub(crate) fn place(&self, position: Position) -> Result<Place, StoreError> {
         let segment = segment_of(self.segments, position).ok_or(StoreError::Closed)?;
         let (offset, next, frame) = self.offsets_around(position)?;
-        let next = next.filter(|next| *next > offset);
+        // The next event may be the first of the next segment.
+        let same = segment_of(self.segments, position.next()).is_some_and(|next| Arc::ptr_eq(next, segment));
+        let next = next.filter(|next| same && *next > offset);
         Ok(Place {
             position,
             segment: Arc::clone(segment),

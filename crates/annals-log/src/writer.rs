@@ -197,7 +197,7 @@ impl Writer {
 
     /// Begins a new segment when there is none or the active one is full; says whether the next frame is its first.
     fn roll_if_full(&mut self) -> Result<bool, StoreError> {
-        if self.active.as_ref().is_none_or(|active| active.end >= self.segment_bytes) {
+        if self.active.is_none() || (self.is_larger_than(self.segment_bytes) && self.active_has_events()) {
             self.roll()?;
         }
         Ok(self.active.as_ref().is_some_and(|active| active.end == SEGMENT_HEADER_BYTES as u64))
@@ -217,8 +217,16 @@ impl Writer {
     /// Ends the active segment, if anything is in it.
     pub(crate) fn seal(&mut self) -> Result<(), StoreError> {
         self.check()?;
-        let has_frames = self.active.as_ref().is_some_and(|active| active.end > SEGMENT_HEADER_BYTES as u64);
-        if has_frames { self.roll() } else { Ok(()) }
+        if self.active_has_events() { self.roll() } else { Ok(()) }
+    }
+
+    fn is_larger_than(&self, bytes: u64) -> bool {
+        self.active.as_ref().is_some_and(|active| active.end >= bytes)
+    }
+
+    /// One without events, be there checkpoints in it, is not ended: the next would have the same name.
+    fn active_has_events(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.segment.first_position <= self.head)
     }
 
     /// Gives back the room that was prewritten and is not used.

@@ -7,7 +7,10 @@ mod crash;
 mod damage;
 mod faults;
 mod folder;
+mod found_by_reading;
 mod golden;
+#[path = "../memory_disk/mod.rs"]
+mod memory_disk;
 mod readers;
 
 use std::path::Path;
