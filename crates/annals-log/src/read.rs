@@ -1,21 +1,24 @@
 //! Reads batches of events: chooses positions by the index, then fetches their records without holding it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use annals_core::append_rules::check_filter;
 use annals_core::{
     Direction, EventBatch, InvalidRequest, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Position, ReadFrom,
     ReadRequest, StoreError,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use roaring::RoaringTreemap;
 
 use crate::format::{FRAME_HEADER_BYTES, FrameHeader, Record, StoreId, decode_record, record_length};
 use crate::segments::Segment;
+use crate::ticket::lock;
 use crate::view::{LogIndex, Place, View};
 
-/// A read of everything fetches so many bytes at once.
-const WINDOW_BYTES: usize = 256 << 10;
+/// A walk over everything fetches so many bytes at once, and hands over so many events. Larger pieces of memory go back
+/// to the system each time they are freed, and getting them anew costs more than the reading.
+const WINDOW_BYTES: usize = 64 << 10;
+const WALK_EVENTS: usize = 1024;
 
 impl LogIndex {
     /// Reads the next batch of the events that a request selects.
@@ -31,7 +34,7 @@ impl LogIndex {
             let head = view.upto;
             drop(snapshot);
             return match walk {
-                Some(walk) => walk.read(head),
+                Some(walk) => walk.read(head, &self.windows),
                 None => Ok(EventBatch { head, ..EventBatch::default() }),
             };
         }
@@ -119,7 +122,7 @@ fn fetch(places: &[Place], next: Option<Position>, head: Position) -> Result<Eve
     for (place, start) in places.iter().zip(starts) {
         let record = decode_record(&bytes, start, place.position, place.recorded_at);
         match record {
-            Ok(Record::Event(event)) => batch.events.push(event),
+            Ok((Record::Event(event), _)) => batch.events.push(event),
             // What is removed is hidden, so it is not asked for.
             Ok(_) => {}
             Err(reason) => {
@@ -145,9 +148,9 @@ struct Walk {
 }
 
 impl Walk {
-    fn read(self, head: Position) -> Result<EventBatch, StoreError> {
+    fn read(self, head: Position, windows: &Windows) -> Result<EventBatch, StoreError> {
         let mut batch = EventBatch { head, ..EventBatch::default() };
-        batch.events.reserve(self.limit.min(1024));
+        batch.events.reserve(self.limit.min(WALK_EVENTS));
         let mut bytes = 0;
         let mut offset = u64::from(self.offset);
         let mut expected: Option<Position> = None;
@@ -155,7 +158,7 @@ impl Walk {
             // The last event of a segment is followed by the first of the next.
             let last = self.segments.get(index + 1).map_or(self.upto, |next| next.first_position.previous());
             let last = last.min(self.upto);
-            let mut window = Window { segment, bytes: Bytes::new(), start: 0 };
+            let mut window = Window { windows, segment, bytes: Bytes::new(), start: 0 };
             loop {
                 if expected.is_some_and(|expected| expected > last) {
                     break;
@@ -175,7 +178,7 @@ impl Walk {
                 let (mut at, mut position) =
                     if expected.is_none() { (self.skip, self.from) } else { (0, first) };
                 while position.get() < end {
-                    if batch.events.len() >= MAX_BATCH_EVENTS.min(self.limit) || bytes >= MAX_BATCH_BYTES {
+                    if batch.events.len() >= WALK_EVENTS.min(self.limit) || bytes >= MAX_BATCH_BYTES {
                         let more = position <= self.upto && batch.events.len() < self.limit;
                         batch.next = more.then_some(position);
                         return Ok(batch);
@@ -184,9 +187,9 @@ impl Walk {
                         let at = offset + FRAME_HEADER_BYTES as u64 + at as u64;
                         segment.damaged(at, position, reason)
                     };
-                    let length = record_length(records.get(at..).unwrap_or_default())
-                        .ok_or_else(|| damaged("a record goes beyond the end of its frame".to_owned()))?;
-                    match decode_record(&records, at, position, header.start.recorded_at).map_err(damaged)? {
+                    let (record, end_of_record) =
+                        decode_record(&records, at, position, header.start.recorded_at).map_err(damaged)?;
+                    match record {
                         Record::Event(event) => {
                             if self.hidden.as_ref().is_none_or(|hidden| !hidden.contains(position.get())) {
                                 bytes += event.body().len();
@@ -197,7 +200,7 @@ impl Walk {
                         Record::Removed(_) => position = position.next(),
                         Record::Checkpoint(_) => {}
                     }
-                    at += length;
+                    at = end_of_record;
                 }
                 expected = Some(Position::new(end));
                 offset += header.frame_bytes();
@@ -211,8 +214,46 @@ impl Walk {
     }
 }
 
+/// The memory of windows whose events may still be in use. What nobody uses any more serves for the next window.
+#[derive(Debug, Default)]
+pub(crate) struct Windows(Mutex<Vec<Bytes>>);
+
+/// So many windows are kept: a megabyte.
+const KEPT_WINDOWS: usize = 16;
+
+impl Windows {
+    /// Memory for a window, used before if some is free.
+    fn take(&self) -> BytesMut {
+        let mut kept = lock(&self.0);
+        for index in 0..kept.len() {
+            match kept.swap_remove(index).try_into_mut() {
+                Ok(mut free) => {
+                    free.clear();
+                    return free;
+                }
+                // Still in use: it goes back to where it was.
+                Err(used) => {
+                    kept.push(used);
+                    let last = kept.len() - 1;
+                    kept.swap(index, last);
+                }
+            }
+        }
+        BytesMut::with_capacity(WINDOW_BYTES)
+    }
+
+    fn keep(&self, window: &Bytes) {
+        let mut kept = lock(&self.0);
+        if kept.len() >= KEPT_WINDOWS {
+            kept.swap_remove(0);
+        }
+        kept.push(window.clone());
+    }
+}
+
 /// Reads a segment in large steps.
 struct Window<'a> {
+    windows: &'a Windows,
     segment: &'a Segment,
     bytes: Bytes,
     start: u64,
@@ -224,8 +265,13 @@ impl Window<'_> {
         if let Some(start) = inside.filter(|start| start + length <= self.bytes.len()) {
             return Ok(self.bytes.slice(start..start + length));
         }
-        self.bytes = self.segment.read_copy(offset, length.max(WINDOW_BYTES))?;
+        let large = length > WINDOW_BYTES;
+        let memory = if large { BytesMut::new() } else { self.windows.take() };
+        self.bytes = self.segment.read_copy(offset, length.max(WINDOW_BYTES), memory)?;
         self.start = offset;
+        if !large {
+            self.windows.keep(&self.bytes);
+        }
         Ok(self.bytes.slice(..length.min(self.bytes.len())))
     }
 }

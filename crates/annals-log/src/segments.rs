@@ -4,12 +4,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use annals_core::{Damage, Position, StoreError};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::format::{FRAME_HEADER_BYTES, FrameHeader, StoreId, record_length};
 use crate::mapping::Mapping;
 use crate::storage::StorageFile;
 
+/// Records of at most this size are read from the mapping of a file that is still written.
+const LARGEST_RECORD_IN_MAPPING: usize = 64 << 10;
+/// A file that is still written is mapped again once it has so many bytes more.
+const MAPPED_AT_ONCE: usize = 4 << 20;
 /// A record without what tells its end is read with this many bytes first.
 const FIRST_READ_BYTES: usize = 1024;
 
@@ -21,17 +25,37 @@ pub(crate) struct Segment {
     pub(crate) file: Arc<dyn StorageFile>,
     /// The whole file, once it is sealed; `None` within where it cannot be mapped.
     mapping: OnceLock<Option<Mapping>>,
+    /// The file as far as it went some time ago, while it is written. Only records that are durable are read from it, and
+    /// those are never cut off.
+    growing: RwLock<Option<Arc<Mapping>>>,
 }
 
 impl Segment {
     pub(crate) fn new(first_position: Position, path: PathBuf, file: Arc<dyn StorageFile>) -> Self {
-        Self { first_position, path, file, mapping: OnceLock::new() }
+        Self { first_position, path, file, mapping: OnceLock::new(), growing: RwLock::default() }
     }
 
     /// From now on the file is not written any more.
     pub(crate) fn seal(&self) {
         // A file that cannot be mapped is read by system calls.
         self.mapping.get_or_init(|| self.file.map().unwrap_or(None));
+        *self.growing.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A mapping of a file that is still written, as far as `offset`; made anew when much was written since.
+    fn growing_to(&self, offset: u32) -> Option<Arc<Mapping>> {
+        let known = self.growing.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let length = known.as_ref().map_or(0, |mapping| mapping.len());
+        if length > offset as usize + LARGEST_RECORD_IN_MAPPING {
+            return known;
+        }
+        if (offset as usize) < length + MAPPED_AT_ONCE {
+            return None;
+        }
+        let mapping = self.file.map().ok()??;
+        let mapping = Arc::new(mapping);
+        *self.growing.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&mapping));
+        Some(mapping).filter(|mapping| mapping.len() > offset as usize + LARGEST_RECORD_IN_MAPPING)
     }
 
     pub(crate) fn is_sealed(&self) -> bool {
@@ -53,7 +77,14 @@ impl Segment {
             Some(Some(mapping)) if mapping.has_failed() => {
                 Err(self.failed(std::io::Error::other("a page of it could not be read")))
             }
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => {
+                let growing = self.growing.read().unwrap_or_else(PoisonError::into_inner);
+                match growing.as_ref().filter(|mapping| mapping.has_failed()) {
+                    Some(_) => Err(self.failed(std::io::Error::other("a page of it could not be read"))),
+                    None => Ok(()),
+                }
+            }
         }
     }
 
@@ -65,14 +96,24 @@ impl Segment {
         Ok(bytes.into())
     }
 
-    /// Up to `length` bytes from `offset`, by the quickest way; fewer at the end of the file.
-    pub(crate) fn read_copy(&self, offset: u64, length: usize) -> Result<Bytes, StoreError> {
-        let Some(Some(mapping)) = self.mapping.get() else { return self.read(offset, length) };
+    /// Up to `length` bytes from `offset`, by the quickest way, in `memory`; fewer at the end of the file.
+    pub(crate) fn read_copy(
+        &self,
+        offset: u64,
+        length: usize,
+        mut memory: BytesMut,
+    ) -> Result<Bytes, StoreError> {
+        let Some(Some(mapping)) = self.mapping.get() else {
+            memory.resize(length, 0);
+            let count = self.file.read_full_at(&mut memory, offset).map_err(|error| self.failed(error))?;
+            memory.truncate(count);
+            return Ok(memory.freeze());
+        };
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(mapping.len());
         let end = start.saturating_add(length).min(mapping.len());
-        let bytes = Bytes::copy_from_slice(mapping.get(start..end).unwrap_or_default());
+        memory.extend_from_slice(mapping.get(start..end).unwrap_or_default());
         self.check_health()?;
-        Ok(bytes)
+        Ok(memory.freeze())
     }
 
     /// Adds the bytes of the record at `offset` to `out`. `end` is where it ends at the latest, where that is known.
@@ -90,6 +131,14 @@ impl Segment {
             // Whatever the length says, the checksum decides; the copy is what is checked.
             out.extend_from_slice(rest.get(..length).unwrap_or_default());
             return Ok(());
+        }
+        if let Some(mapping) = self.growing_to(offset) {
+            let rest = mapping.get(offset as usize..).unwrap_or_default();
+            let length = record_length(rest).unwrap_or(0);
+            if length <= LARGEST_RECORD_IN_MAPPING {
+                out.extend_from_slice(rest.get(..length).unwrap_or_default());
+                return Ok(());
+            }
         }
         let first = end.map_or(FIRST_READ_BYTES, |end| end.saturating_sub(offset) as usize);
         out.resize(start + first, 0);

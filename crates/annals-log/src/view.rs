@@ -11,6 +11,7 @@ use bytes::Bytes;
 use roaring::RoaringTreemap;
 
 use crate::format::{Record, StoreId, decode_record};
+use crate::read::Windows;
 use crate::recent::Recent;
 use crate::run::{PostingsCursor, Run, hash_seed};
 use crate::segments::{Segment, Segments, segment_of};
@@ -28,6 +29,8 @@ pub(crate) struct LogIndex {
     pub(crate) segments: Segments,
     /// The last event that may be shown.
     pub(crate) head: Head,
+    /// Memory of reads.
+    pub(crate) windows: Windows,
 }
 
 /// What is indexed but not the latest.
@@ -94,6 +97,7 @@ impl LogIndex {
             checkpoints: RwLock::default(),
             segments: Segments::default(),
             head: Head::at(base),
+            windows: Windows::default(),
         }
     }
 
@@ -186,7 +190,7 @@ impl Place {
         self.segment.read_record(self.offset, self.end, &mut bytes)?;
         self.segment.check_health()?;
         let record = decode_record(&Bytes::from(bytes), 0, self.position, self.recorded_at);
-        record.map_err(|reason| self.damaged(reason))
+        record.map(|(record, _)| record).map_err(|reason| self.damaged(reason))
     }
 }
 

@@ -207,14 +207,16 @@ pub(crate) fn record_length(bytes: &[u8]) -> Option<usize> {
     Parts::split(head, 0).ok().map(|parts| parts.body.end)
 }
 
-/// Reads the record of an event that begins at `at` of `bytes`, checking it alone.
+/// Reads the record of an event that begins at `at` of `bytes`, checking it alone; the second answer is where it ends.
 pub(crate) fn decode_record(
     bytes: &Bytes,
     at: usize,
     position: Position,
     recorded_at: Timestamp,
-) -> Result<Record, String> {
-    Parts::split(bytes, at)?.open(bytes, position, recorded_at)
+) -> Result<(Record, usize), String> {
+    let parts = Parts::split(bytes, at)?;
+    let record = parts.open(bytes, position, recorded_at)?;
+    Ok((record, parts.body.end))
 }
 
 /// Takes the records of a frame apart, checking each, and at the end that they are those of the header.
