@@ -15,10 +15,8 @@ use crate::segments::Segment;
 use crate::ticket::lock;
 use crate::view::{LogIndex, Place, View};
 
-/// A walk over everything fetches so many bytes at once, and hands over so many events. Larger pieces of memory go back
-/// to the system each time they are freed, and getting them anew costs more than the reading.
+/// A walk over everything fetches so many bytes at once.
 const WINDOW_BYTES: usize = 64 << 10;
-const WALK_EVENTS: usize = 1024;
 
 impl LogIndex {
     /// Reads the next batch of the events that a request selects.
@@ -150,7 +148,7 @@ struct Walk {
 impl Walk {
     fn read(self, head: Position, windows: &Windows) -> Result<EventBatch, StoreError> {
         let mut batch = EventBatch { head, ..EventBatch::default() };
-        batch.events.reserve(self.limit.min(WALK_EVENTS));
+        batch.events.reserve(self.limit.min(MAX_BATCH_EVENTS));
         let mut bytes = 0;
         let mut offset = u64::from(self.offset);
         let mut expected: Option<Position> = None;
@@ -178,7 +176,7 @@ impl Walk {
                 let (mut at, mut position) =
                     if expected.is_none() { (self.skip, self.from) } else { (0, first) };
                 while position.get() < end {
-                    if batch.events.len() >= WALK_EVENTS.min(self.limit) || bytes >= MAX_BATCH_BYTES {
+                    if batch.events.len() >= MAX_BATCH_EVENTS.min(self.limit) || bytes >= MAX_BATCH_BYTES {
                         let more = position <= self.upto && batch.events.len() < self.limit;
                         batch.next = more.then_some(position);
                         return Ok(batch);
@@ -218,8 +216,8 @@ impl Walk {
 #[derive(Debug, Default)]
 pub(crate) struct Windows(Mutex<Vec<Bytes>>);
 
-/// So many windows are kept: a megabyte.
-const KEPT_WINDOWS: usize = 16;
+/// So many windows are kept: two megabytes, more than one batch of events of usual size.
+const KEPT_WINDOWS: usize = 32;
 
 impl Windows {
     /// Memory for a window, used before if some is free.
