@@ -76,7 +76,11 @@ pub(crate) fn identify(path: &Path, connection: &Connection) -> Result<Found, St
         Some(found) if found > FORMAT => {
             Err(StoreError::NewerFormat { path: path.to_owned(), found, supported: FORMAT })
         }
-        Some(_) => Ok(Found::Store),
+        Some(FORMAT) => Ok(Found::Store),
+        Some(found) => Err(not_a_store(format!(
+            "it has format {found} of an early build, expected {FORMAT}: export its events with that build and import \
+             them into a new store"
+        ))),
         None => Err(not_a_store(format!(
             "its table {META:?} gives the format {:?}, expected a number from 1",
             format.unwrap_or_default()

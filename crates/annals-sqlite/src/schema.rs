@@ -9,7 +9,7 @@ use crate::failure::store_error;
 use crate::place::{Found, identify};
 
 /// The format that this program writes.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// The table by which a store is recognised.
 pub(crate) const META: &str = "annals_meta";
@@ -21,7 +21,7 @@ CREATE TABLE annals_meta (
     key TEXT PRIMARY KEY NOT NULL,
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO annals_meta VALUES ('format', '1');
+INSERT INTO annals_meta VALUES ('format', '2');
 INSERT INTO annals_meta VALUES ('store_id', lower(hex(randomblob(16))));
 
 CREATE TABLE events (
@@ -35,7 +35,7 @@ CREATE TABLE events (
     recorded_at INTEGER NOT NULL,  -- microseconds since 1970
     append_first INTEGER NOT NULL, -- the first position of the append that it came with
     hidden INTEGER NOT NULL,       -- 1 when its stream was deleted or truncated behind it
-    digest BLOB NOT NULL,          -- BLAKE3 of the content
+    digest BLOB NOT NULL,          -- of the content
     content_type TEXT,             -- NULL: application/json
     correlation_id TEXT,
     causation_id TEXT,
