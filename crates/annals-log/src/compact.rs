@@ -103,7 +103,8 @@ impl Compaction<'_> {
         let header = SegmentHeader::decode(&header, self.store).map_err(|reason| damaged(0, reason))?;
         let compresses = self.options.compress_sealed && header.content == SegmentContent::Frames;
         let hides = self.hidden.rank(last.get()) > self.hidden.rank(segment.first_position.get() - 1);
-        if !compresses && !(hides && self.holds_hidden(segment)?) {
+        let removes = || Ok::<_, StoreError>(hides && self.holds_hidden(segment)?);
+        if !(compresses || removes()?) {
             return Ok(None);
         }
         self.write(segment, header).map(Some)

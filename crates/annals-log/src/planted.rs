@@ -3,7 +3,7 @@
 
 /// A mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(feature = "planted-bugs"), allow(dead_code))]
+#[cfg_attr(not(feature = "planted-bugs"), allow(dead_code, unreachable_pub))]
 pub enum Planted {
     /// Acknowledges an append without a barrier.
     AcknowledgeBeforeBarrier,

@@ -10,7 +10,7 @@ use annals_core::{
 use bytes::{Bytes, BytesMut};
 use roaring::RoaringTreemap;
 
-use crate::format::{FRAME_HEADER_BYTES, FrameHeader, Record, StoreId, decode_record, record_length};
+use crate::format::{FRAME_HEADER_BYTES, FrameHeader, Record, StoreId, decode_record};
 use crate::segments::Segment;
 use crate::ticket::lock;
 use crate::view::{LogIndex, Place, View};

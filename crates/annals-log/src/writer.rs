@@ -1,6 +1,6 @@
 //! The one who writes: frames into the active segment, a barrier behind each, and the durable mark.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use annals_core::{ChainHash, Clock, Position, StoreError, Timestamp};
@@ -299,7 +299,7 @@ impl Writer {
 }
 
 /// Creates a file, or takes one that an interrupted attempt left.
-fn create_or_reuse(storage: &dyn Storage, path: &PathBuf) -> std::io::Result<Arc<dyn StorageFile>> {
+fn create_or_reuse(storage: &dyn Storage, path: &Path) -> std::io::Result<Arc<dyn StorageFile>> {
     match storage.open(path, OpenMode::CreateNew) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             let file = storage.open(path, OpenMode::ReadWrite)?;

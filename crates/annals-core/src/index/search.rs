@@ -27,9 +27,12 @@ pub trait TermSource {
 
 /// A filter whose terms are resolved in one source: any of the items, each all of its lists.
 pub struct Search<L> {
-    items: Vec<Vec<AnyOf<L>>>,
+    items: Vec<AllOf<L>>,
     matches_all: bool,
 }
+
+/// What all must hold for an item to match.
+type AllOf<L> = Vec<AnyOf<L>>;
 
 /// The union of some lists.
 enum AnyOf<L> {
@@ -82,7 +85,7 @@ fn nearer(one: Option<u64>, other: Option<u64>, direction: Direction) -> Option<
 fn resolve<'a, S: TermSource>(
     source: &'a S,
     item: &FilterItem,
-) -> Result<Option<Vec<AnyOf<S::List<'a>>>>, S::Error> {
+) -> Result<Option<AllOf<S::List<'a>>>, S::Error> {
     let mut all = Vec::new();
     let stream = item.stream.as_ref().map(|name| (TermKind::Stream, name.as_str()));
     let category = item.category.as_ref().map(|name| (TermKind::Category, name.as_str()));

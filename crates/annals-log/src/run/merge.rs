@@ -92,8 +92,8 @@ impl Merge<'_> {
             segments.extend(run.segments()?);
         }
         for stamp in &mut segments {
-            let rewritten = self.context.rewritten.iter().map(|rewritten| rewritten.stamp);
-            if let Some(changed) = rewritten.filter(|new| new.first_position == stamp.first_position).last() {
+            let mut rewritten = self.context.rewritten.iter().map(|rewritten| rewritten.stamp);
+            if let Some(changed) = rewritten.find(|new| new.first_position == stamp.first_position) {
                 *stamp = changed;
             }
         }

@@ -184,10 +184,10 @@ impl<'a> PostingsCursor<'a> {
         let count = self.postings.block_count();
         let begins_before = |block: usize| self.postings.row(block).0 <= distance;
         // The block at hand, or the next, is the usual answer.
-        if self.block_index < count && begins_before(self.block_index) {
-            if self.block_index + 1 >= count || !begins_before(self.block_index + 1) {
-                return Some(self.block_index);
-            }
+        let at_hand = self.block_index;
+        let next_begins_before = |block: usize| block + 1 < count && begins_before(block + 1);
+        if at_hand < count && begins_before(at_hand) && !next_begins_before(at_hand) {
+            return Some(at_hand);
         }
         let (mut low, mut high) = (0, count);
         while low < high {

@@ -39,7 +39,7 @@ pub(crate) fn encode_term(
     if let Some(StreamSpan { version_before, after }) = span {
         put_varint(out, version_before.get());
         put_varint(out, after.visible_from.get());
-        out.push(u8::from(after.exists) * EXISTS | u8::from(after.tombstoned) * TOMBSTONED);
+        out.push((u8::from(after.exists) * EXISTS) | (u8::from(after.tombstoned) * TOMBSTONED));
     }
     positions.finish(out);
 }

@@ -9,6 +9,7 @@ mod faults;
 mod folder;
 mod found_by_reading;
 mod golden;
+#[allow(dead_code, unreachable_pub)]
 #[path = "../memory_disk/mod.rs"]
 mod memory_disk;
 mod readers;

@@ -24,7 +24,7 @@ fn a_newer_format_is_refused_untouched() {
     drop(tool);
     let before = std::fs::read(&path).unwrap();
     let error = refused(&path);
-    assert!(matches!(error, StoreError::NewerFormat { found: 7, supported: 1, .. }), "{error}");
+    assert!(matches!(error, StoreError::NewerFormat { found: 7, supported: 2, .. }), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
     assert_eq!(names_in(folder.path()), ["events.sqlite"]);
 
