@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use annals_core::{AppendError, ChainHash, Clock, StoreError, Timestamp};
 
 use crate::maintenance::Upkeep;
+use crate::planted::Planted;
 use crate::recent::Recent;
 use crate::run::SegmentStamp;
 use crate::stage::{LogAppend, Pending, PendingAppend, Stage, Staged};
@@ -154,17 +155,20 @@ impl Commits {
             writer = Some(idle);
         }
         let begun = self.taken_back.load(Ordering::Acquire);
-        let mut group = self.begin_group(&mut staging);
+        let mut group = self.begin_group(*staging);
         self.stage(&mut group, self.take_waiting(0));
         let mut writer = writer.unwrap_or_else(|| self.wait_for_barrier());
         if self.taken_back.load(Ordering::Acquire) != begun {
-            self.stage_again(&mut group, &mut staging, &writer);
+            self.stage_again(&mut group, *staging, &writer);
         }
         let undecided = std::mem::take(&mut group.undecided);
         self.stage(&mut group, undecided);
         // Those who came while the frame before this one was made durable.
         let more = self.take_waiting(group.pending.frame.length());
         self.stage(&mut group, more);
+        if !group.pending.is_empty() {
+            *staging = group.pending.recorded_at;
+        }
         self.hand_over();
         drop(staging);
         let answered = self.commit(&mut writer, group);
@@ -226,10 +230,10 @@ impl Commits {
         queue.waiting.drain(..count).map(|waiting| (waiting.ticket, waiting.append)).collect()
     }
 
-    fn begin_group(&self, last_recorded_at: &mut Timestamp) -> Group {
+    fn begin_group(&self, last_recorded_at: Timestamp) -> Group {
         let base = self.recent().index.last();
-        *last_recorded_at = self.clock.now().max(*last_recorded_at);
-        let pending = Pending::new(base, *last_recorded_at, std::mem::take(&mut *lock(&self.spare)));
+        let recorded_at = self.clock.now().max(last_recorded_at);
+        let pending = Pending::new(base, recorded_at, std::mem::take(&mut *lock(&self.spare)));
         Group { pending, accepted: Vec::new(), answered: Vec::new(), undecided: Vec::new() }
     }
 
@@ -251,7 +255,7 @@ impl Commits {
     }
 
     /// Stages a group anew after what it rested on was taken back.
-    fn stage_again(&self, group: &mut Group, staging: &mut Timestamp, writer: &Writer) {
+    fn stage_again(&self, group: &mut Group, staging: Timestamp, writer: &Writer) {
         self.recent().index.undo_after(writer.head());
         let Group { pending, accepted, answered, undecided } =
             std::mem::replace(group, self.begin_group(staging));
@@ -289,7 +293,7 @@ impl Commits {
             let written = writer.commit(frame, recorded_at, base, |written| {
                 self.show(written, &appends, &hidden);
             });
-            if written.is_err() {
+            if written.is_err() && !self.upkeep.mistakes.make(Planted::KeepUnwrittenInIndex) {
                 self.recent().index.undo_after(writer.head());
                 self.taken_back.fetch_add(1, Ordering::AcqRel);
             }
@@ -297,6 +301,10 @@ impl Commits {
                 // What these were refused for may have been in the frame that is not there now.
                 let refused = answered.iter_mut().filter(|(_, outcome)| is_refusal(outcome));
                 refused.for_each(|(_, outcome)| *outcome = Err(again(error).into()));
+            }
+            if self.upkeep.mistakes.make(Planted::IndexAheadOfLog) {
+                self.freeze(writer);
+                writer.late_barrier();
             }
             for (ticket, place, duplicate) in accepted {
                 let outcome = outcome(&written, appends.get(place), duplicate);
@@ -342,6 +350,7 @@ impl Commits {
         // The next part will be about as large; growing step by step would hash each id several times.
         fresh.index.reserve_events(recent.index.len());
         let mut frozen = std::mem::replace(&mut *recent, fresh);
+        recent.begins = (resume.segment, resume.offset);
         frozen.resume = Some(resume);
         let frozen = Some(Arc::new(frozen));
         self.index.change_older(|older| Older { frozen, runs: older.runs.clone() });

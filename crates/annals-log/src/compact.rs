@@ -15,11 +15,12 @@ use crate::format::{
     SEGMENT_HEADER_BYTES, SegmentContent, SegmentHeader, StoreId, body_checksum,
 };
 use crate::options::LogOptions;
+use crate::places::UNFINISHED_SEGMENT_EXTENSION;
 use crate::planted::{Mistakes, Planted};
 use crate::run::{FramePlace, Rewritten, SegmentStamp};
 use crate::scan::{Found, Scanner};
 use crate::segments::Segment;
-use crate::storage::{OpenMode, StorageFile};
+use crate::storage::{OpenMode, Storage, StorageFile};
 
 /// One rewriting of sealed segments.
 pub(crate) struct Compaction<'a> {
@@ -51,6 +52,12 @@ impl NewForm {
     /// How many events the segment has.
     pub(crate) fn events(&self) -> usize {
         self.rewritten.offsets.len()
+    }
+
+    /// Removes the file of a form that is not to be used.
+    pub(crate) fn abandon(&self, storage: &dyn Storage) {
+        // One that stays is found and removed when the log is opened the next time.
+        let _ = storage.remove(&self.form.unfinished);
     }
 
     pub(crate) fn split(self) -> (UnopenedForm, Rewritten) {
@@ -121,9 +128,12 @@ impl Compaction<'_> {
     }
 
     fn goes(&self, record: &FrameRecord) -> bool {
+        let visible_too = Mistakes::of(self.options).make(Planted::CompactVisible);
         // What was done to a stream is told by its events of the store's own, which are small: they keep their content.
-        matches!(&record.record, Record::Event(event)
-            if self.hidden.contains(event.position().get()) && event.system_event().is_none())
+        let goes = |event: &annals_core::RecordedEvent| {
+            self.hidden.contains(event.position().get()) && event.system_event().is_none()
+        };
+        matches!(&record.record, Record::Event(event) if visible_too || goes(event))
     }
 
     fn for_each_frame(
@@ -147,7 +157,29 @@ impl Compaction<'_> {
     }
 
     fn write(&self, segment: &Arc<Segment>, header: SegmentHeader) -> Result<NewForm, StoreError> {
-        let unfinished = segment.path.with_extension("compacting");
+        let unfinished = segment.path.with_extension(UNFINISHED_SEGMENT_EXTENSION);
+        let written = self.write_form(segment, header, unfinished.clone());
+        written.inspect_err(|_| drop(self.options.storage.remove(&unfinished)))
+    }
+
+    /// The header that the segment has on disk: after a replacement that failed midway it is ahead of what is read.
+    fn header_on_disk(&self, segment: &Segment) -> Result<(SegmentHeader, u64), StoreError> {
+        let failed = |error| StoreError::io("read", &segment.path, error);
+        let file = self.options.storage.open(&segment.path, OpenMode::Read).map_err(failed)?;
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        let count = file.read_full_at(&mut bytes, 0).map_err(failed)?;
+        let header = SegmentHeader::decode(&bytes[..count], self.store);
+        let damaged = |reason| segment.damaged(0, segment.first_position, reason);
+        Ok((header.map_err(damaged)?, file.length().map_err(failed)?))
+    }
+
+    fn write_form(
+        &self,
+        segment: &Arc<Segment>,
+        header: SegmentHeader,
+        unfinished: PathBuf,
+    ) -> Result<NewForm, StoreError> {
+        let (on_disk, bytes_before) = self.header_on_disk(segment)?;
         let failed = |error| StoreError::io("write", &unfinished, error);
         let storage = &*self.options.storage;
         let file = match storage.open(&unfinished, OpenMode::CreateNew) {
@@ -159,7 +191,7 @@ impl Compaction<'_> {
         let file = file.map_err(failed)?;
         let compress = self.options.compress_sealed || header.content == SegmentContent::Blocks;
         let content = if compress { SegmentContent::Blocks } else { SegmentContent::Frames };
-        let header = SegmentHeader { content, generation: header.generation + 1, ..header };
+        let header = SegmentHeader { content, generation: on_disk.generation + 1, ..header };
         file.set_len(0).and_then(|()| file.write_all_at(&header.encode(), 0)).map_err(failed)?;
         let start = SEGMENT_HEADER_BYTES as u64;
         let mut output = match compress {
@@ -187,12 +219,10 @@ impl Compaction<'_> {
         if let Output::Blocks(blocks) = output {
             blocks.finish().map_err(failed)?;
         }
-        if !Mistakes::of(self.options).make(Planted::SkipCompactionBarrier) {
+        if !Mistakes::of(self.options).make(Planted::CompactBeforeBarrier) {
             file.sync_data().map_err(failed)?;
         }
         let bytes_after = file.length().map_err(failed)?;
-        let on_disk = storage.open(&segment.path, OpenMode::Read).and_then(|file| file.length());
-        let bytes_before = on_disk.map_err(failed)?;
         let form = UnopenedForm { stamp, unfinished, path: segment.path.clone(), content, file };
         Ok(NewForm { form, rewritten, bytes_before, bytes_after, removed })
     }

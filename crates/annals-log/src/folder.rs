@@ -7,9 +7,10 @@ use annals_core::StoreError;
 use crate::format::{FORMAT_VERSION, StoreId};
 use crate::lock::not_writable;
 use crate::places::Places;
+use crate::planted::{Mistakes, Planted};
 use crate::storage::{OpenMode, Storage};
 
-/// The file that says that this folder is a log, of which format, and which store: `annals-log 1 <32 hex digits>`.
+/// The file that says that this folder is a log, of which format, and which store: see [`text`].
 const FORMAT_FILE: &str = "format";
 const UNFINISHED_FORMAT_FILE: &str = "format.new";
 const NAMES: [&str; 9] = [
@@ -24,6 +25,13 @@ const NAMES: [&str; 9] = [
     "read-models",
 ];
 const LARGEST_FORMAT_FILE_BYTES: usize = 256;
+
+/// The line of the file `format`: name, version, id, and a checksum of these, without which a flipped bit of the id would
+/// make all segments look like those of another store.
+fn text(id: StoreId) -> String {
+    let checked = format!("annals-log {FORMAT_VERSION} {id} ");
+    format!("{checked}{:08x}\n", crc32c::crc32c(checked.as_bytes()))
+}
 
 /// Looks at a folder without changing anything: the store in it, or `None` where one can be made.
 pub(crate) fn inspect(storage: &dyn Storage, folder: &Path) -> Result<Option<StoreId>, StoreError> {
@@ -46,7 +54,7 @@ fn parse(folder: &Path, bytes: &[u8]) -> Result<StoreId, StoreError> {
     let foreign = || StoreError::NotAStore {
         path: folder.to_owned(),
         reason: format!(
-            "its file {FORMAT_FILE:?} does not say \"annals-log VERSION ID\": choose another folder"
+            "its file {FORMAT_FILE:?} does not say \"annals-log VERSION ID CHECKSUM\": choose another folder"
         ),
     };
     let text = std::str::from_utf8(bytes).map_err(|_| foreign())?;
@@ -64,7 +72,17 @@ fn parse(folder: &Path, bytes: &[u8]) -> Result<StoreId, StoreError> {
         return Err(StoreError::NotAStore { path: folder.to_owned(), reason });
     }
     let id = words.next().filter(|id| id.len() == 32).and_then(|id| u128::from_str_radix(id, 16).ok());
-    Ok(StoreId(id.ok_or_else(foreign)?.to_be_bytes()))
+    let id = StoreId(id.ok_or_else(foreign)?.to_be_bytes());
+    let expected = self::text(id);
+    if text != expected {
+        let (found, expected) = (text.trim_end(), expected.trim_end());
+        let reason = format!(
+            "its file {FORMAT_FILE:?} is damaged: it says {found:?}, but with that id it would say {expected:?}: restore \
+             the file from a copy"
+        );
+        return Err(StoreError::NotAStore { path: folder.to_owned(), reason });
+    }
+    Ok(id)
 }
 
 fn no_store_yet(storage: &dyn Storage, folder: &Path) -> Result<Option<StoreId>, StoreError> {
@@ -96,10 +114,15 @@ fn no_store_yet(storage: &dyn Storage, folder: &Path) -> Result<Option<StoreId>,
 }
 
 /// Makes the folder of a new store, or finishes one whose making was interrupted.
-pub(crate) fn create(storage: &dyn Storage, places: &Places) -> Result<StoreId, StoreError> {
+pub(crate) fn create(
+    storage: &dyn Storage,
+    places: &Places,
+    mistakes: Mistakes,
+) -> Result<StoreId, StoreError> {
     let folder = &places.folder;
     let id = fresh_id()?;
     storage.create_dir_all(&places.segments()).map_err(|error| not_writable(folder, error))?;
+    sync_folders_above(storage, folder)?;
     let unfinished = folder.join(UNFINISHED_FORMAT_FILE);
     let failed = |error| StoreError::io("write", &unfinished, error);
     let opened = match storage.open(&unfinished, OpenMode::CreateNew) {
@@ -109,12 +132,26 @@ pub(crate) fn create(storage: &dyn Storage, places: &Places) -> Result<StoreId, 
         other => other,
     };
     let file = opened.map_err(failed)?;
-    let text = format!("annals-log {FORMAT_VERSION} {:032x}\n", u128::from_be_bytes(id.0));
-    file.set_len(0).and_then(|()| file.write_all_at(text.as_bytes(), 0)).map_err(failed)?;
-    file.sync_data().map_err(failed)?;
+    file.set_len(0).and_then(|()| file.write_all_at(text(id).as_bytes(), 0)).map_err(failed)?;
+    if !mistakes.make(Planted::SkipFormatBarrier) {
+        file.sync_data().map_err(failed)?;
+    }
     storage.rename(&unfinished, &folder.join(FORMAT_FILE)).map_err(failed)?;
     storage.sync_dir(folder).map_err(failed)?;
     Ok(id)
+}
+
+/// A process that was killed may have made the folder, and those above it, without making their names durable.
+fn sync_folders_above(storage: &dyn Storage, folder: &Path) -> Result<(), StoreError> {
+    for above in folder.ancestors().skip(1) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match storage.sync_dir(above) {
+            // Who may not look into a folder did not make one in it either.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => break,
+            synced => synced.map_err(|error| StoreError::io("sync", above, error))?,
+        }
+    }
+    Ok(())
 }
 
 fn fresh_id() -> Result<StoreId, StoreError> {

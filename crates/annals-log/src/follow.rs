@@ -9,10 +9,11 @@ use crate::format::{MARK_MAGIC, Mark, SEGMENT_HEADER_BYTES, StoreId, WATERMARK_M
 use crate::marks::{FoundMark, MarkFile};
 use crate::options::LogOptions;
 use crate::places::Places;
+use crate::planted::Mistakes;
 use crate::recent::Recent;
-use crate::recovery::{SegmentFile, open_segments};
 use crate::run::Run;
 use crate::scan::{Found, Scanner};
+use crate::segment_files::{SegmentFile, open_segments};
 use crate::segments::Segment;
 use crate::ticket::lock;
 use crate::trusted_runs::{self, Opener, Trusted};
@@ -129,7 +130,14 @@ impl Follower {
         let storage = &*self.options.storage;
         let store = self.index.store;
         let files = open_segments(storage, &self.places, store)?;
-        let (runs, resume) = match trusted_runs::open(storage, &self.places, store, &files, Opener::Reader)? {
+        let (runs, resume) = match trusted_runs::open(
+            storage,
+            &self.places,
+            store,
+            &files,
+            Opener::Reader,
+            Mistakes::default(),
+        )? {
             Trusted::Runs { runs, resume } => (runs, Some(resume)),
             Trusted::Nothing => (Vec::new(), None),
             Trusted::Stale(_) if runs_must_fit => return Ok(None),

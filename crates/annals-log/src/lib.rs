@@ -2,6 +2,7 @@
 //!
 //! The format of its files is described byte by byte in `docs/internals/log-format.md`.
 
+mod active;
 mod blocks;
 mod commit;
 mod compact;
@@ -23,10 +24,12 @@ mod recent;
 mod recovery;
 mod run;
 mod scan;
+mod segment_files;
 mod segments;
 mod stage;
 mod storage;
 mod streams;
+mod tail;
 mod ticket;
 mod trusted_runs;
 mod varint;

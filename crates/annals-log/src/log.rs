@@ -19,7 +19,9 @@ use crate::lock::FolderLock;
 use crate::maintenance::Upkeep;
 use crate::options::{LARGEST_SEGMENT_BYTES, LogOptions, Maintenance};
 use crate::places::Places;
+use crate::planted::{Mistakes, Planted};
 use crate::recovery::{Recovered, Recovery};
+use crate::segments::Segment;
 use crate::stage::LogAppend;
 use crate::view::LogIndex;
 use crate::writer::Writer;
@@ -87,7 +89,7 @@ impl EventLog {
         // Asked again under the lock: another process may have made the store meanwhile.
         let store = match folder::inspect(&*storage, &places.folder)? {
             Some(store) => store,
-            None => folder::create(&*storage, &places)?,
+            None => folder::create(&*storage, &places, Mistakes::of(&options))?,
         };
         let upkeep = Arc::new(Upkeep::new(&options, places.clone()));
         let (index, found) = Recovery::run(&options, &places, &upkeep, store)?;
@@ -174,7 +176,8 @@ impl EventLog {
     /// # Errors
     /// As [`EventStore::read`].
     pub fn read_blocking(&self, request: &ReadRequest) -> Result<EventBatch, StoreError> {
-        self.shared.index.read(request)
+        let read = || self.shared.index.read(request);
+        Mistakes::of(&self.shared.options).unchecked_if(Planted::ReadUnchecked, read)
     }
 
     /// Waits until the head is behind `after`; `None` when `timeout` passed.
@@ -217,28 +220,41 @@ impl Shared {
         upkeep.write_frozen_now(&self.index);
         let indexed_to = self.index.older().runs.last().map_or(Position::ZERO, |run| run.last());
         let segments = self.index.segments.all();
-        let sealed = segments.len().saturating_sub(1) as u64;
         let compaction =
             Compaction { options: &self.options, store: self.index.store, hidden: self.index.hidden() };
         let mut report = CompactReport::default();
         let mut forms = Vec::new();
+        let compacted =
+            self.compact_segments(&compaction, &segments, indexed_to, &mut forms, &mut report, progress);
+        forms.iter().for_each(|form| form.abandon(&*self.options.storage));
+        compacted.map(|()| report)
+    }
+
+    fn compact_segments(
+        &self,
+        compaction: &Compaction<'_>,
+        segments: &[Arc<Segment>],
+        indexed_to: Position,
+        forms: &mut Vec<NewForm>,
+        report: &mut CompactReport,
+        progress: &VerifyProgress,
+    ) -> Result<(), StoreError> {
+        let all = (segments.len() as u64).saturating_sub(1);
         for (done, pair) in segments.windows(2).enumerate() {
-            progress(done as u64, sealed);
+            progress(done as u64, all);
             let [segment, next] = pair else { continue };
             let last = next.first_position.previous();
             if last > indexed_to || !segment.is_sealed() {
                 break;
             }
-            forms.extend(
-                compaction.rewrite(segment, last)?.inspect(|form| compaction.add_to(&mut report, form)),
-            );
+            forms.extend(compaction.rewrite(segment, last)?.inspect(|form| compaction.add_to(report, form)));
             if forms.iter().map(NewForm::events).sum::<usize>() >= EVENTS_REPLACED_AT_ONCE {
-                self.replace(&mut forms)?;
+                self.replace(forms)?;
             }
         }
-        self.replace(&mut forms)?;
-        progress(sealed, sealed);
-        Ok(report)
+        self.replace(forms)?;
+        progress(all, all);
+        Ok(())
     }
 
     /// Puts new forms of segments in the place of the old ones.
@@ -247,8 +263,8 @@ impl Shared {
         if forms.is_empty() {
             return Ok(());
         }
-        self.commits.upkeep.replace_segments(&self.index, &rewritten, || {
-            let storage = &*self.options.storage;
+        let storage = &*self.options.storage;
+        let replaced = self.commits.upkeep.replace_segments(&self.index, &rewritten, || {
             for form in &forms {
                 let renamed = storage.rename(&form.unfinished, &form.path);
                 renamed.map_err(|error| StoreError::io("rename", &form.unfinished, error))?;
@@ -256,7 +272,12 @@ impl Shared {
             let folder = self.places.segments();
             storage.sync_dir(&folder).map_err(|error| StoreError::io("sync", folder, error))?;
             forms.iter().map(UnopenedForm::open).collect()
-        })
+        });
+        if replaced.is_err() {
+            // Those that have their name already stay: each fits the log, and indexes are built again where they do not.
+            forms.iter().for_each(|form| drop(storage.remove(&form.unfinished)));
+        }
+        replaced
     }
 
     fn verify(&self, progress: &VerifyProgress) -> Result<VerifyReport, StoreError> {

@@ -6,7 +6,7 @@ use annals_core::{Position, StoreError};
 
 use crate::options::{LogOptions, Maintenance};
 use crate::places::Places;
-use crate::planted::{Mistakes, Planted};
+use crate::planted::Mistakes;
 use crate::recent::Recent;
 use crate::run::{MergeContext, Rewritten, Run, RunContent, RunName, merge_runs, write_run};
 use crate::segments::Segment;
@@ -21,13 +21,23 @@ const SMALLEST_TIER_EVENTS: u64 = 4096;
 /// No run is merged into one with more events.
 const LARGEST_RUN_EVENTS: u64 = 32 << 20;
 
+impl Older {
+    /// What is older once the part that was being written out is a run.
+    pub(crate) fn with_run(&self, run: Run) -> Self {
+        // One of checkpoints alone takes the place of another of the same name.
+        let kept = self.runs.iter().filter(|known| known.path() != run.path()).cloned();
+        let runs: Vec<Arc<Run>> = kept.collect();
+        Self { frozen: None, runs: runs.into_iter().chain([Arc::new(run)]).collect() }
+    }
+}
+
 /// Who keeps the runs.
 pub(crate) struct Upkeep {
     storage: Arc<dyn Storage>,
     places: Places,
     pub(crate) memory_bytes: usize,
     mode: Maintenance,
-    mistakes: Mistakes,
+    pub(crate) mistakes: Mistakes,
     state: Mutex<State>,
     wake: Condvar,
     /// Whoever holds this writes or merges runs.
@@ -82,12 +92,7 @@ impl Upkeep {
         let written = self.write(index, &frozen);
         let failed = match written {
             Ok(run) => {
-                let run = Arc::new(run);
-                index.change_older(|older| {
-                    // One of checkpoints alone takes the place of another of the same name.
-                    let kept = older.runs.iter().filter(|known| known.path() != run.path()).cloned();
-                    Older { frozen: None, runs: kept.chain([Arc::clone(&run)]).collect() }
-                });
+                index.change_older(|older| older.with_run(run));
                 None
             }
             Err(error) => Some(error.to_string()),
@@ -99,12 +104,15 @@ impl Upkeep {
         let folder = self.places.index();
         self.storage.create_dir_all(&folder).map_err(|error| StoreError::io("create", &folder, error))?;
         let (mut checkpoints, mut segments) = (recent.checkpoints.clone(), recent.segments.clone());
-        if recent.index.is_empty()
-            && let Some(replaced) = index.older().runs.iter().rfind(|run| run.first() == recent.first())
-        {
-            // One without events takes the name, and so the place, of another behind the same position.
-            let newer = std::mem::replace(&mut checkpoints, replaced.checkpoints()?);
-            checkpoints.extend(newer);
+        let mut begins = recent.begins;
+        // A run without events takes the place of one of the same name, so it takes over what that one tells.
+        let replaced = index.older().runs.last().cloned();
+        let is_replaced = |run: &Arc<Run>| (run.first(), run.last()) == (recent.first(), recent.index.last());
+        if let Some(replaced) = replaced.filter(is_replaced) {
+            let mut known = replaced.checkpoints()?;
+            known.append(&mut checkpoints);
+            checkpoints = known;
+            begins = replaced.header().begins;
             segments.splice(0..0, replaced.segments()?);
         }
         let content = RunContent {
@@ -115,6 +123,7 @@ impl Upkeep {
             hidden: &recent.hidden,
             checkpoints: &checkpoints,
             segments: &segments,
+            begins,
             resume: recent.resume.ok_or(StoreError::Closed)?,
         };
         let path = write_run(&*self.storage, &folder, &content)?;
@@ -123,6 +132,7 @@ impl Upkeep {
 
     fn open(&self, index: &LogIndex, path: std::path::PathBuf) -> Result<Run, StoreError> {
         let opened = Run::open_written(&*self.storage, path.clone(), index.store);
+        let opened = opened.map(|run| run.making(self.mistakes));
         opened.map_err(|reason| StoreError::IndexDamaged { path, reason })
     }
 
@@ -164,9 +174,6 @@ impl Upkeep {
     fn merge(&self, index: &LogIndex, range: std::ops::Range<usize>) -> Result<(), StoreError> {
         let older = index.older();
         let merged = older.runs.get(range.clone()).unwrap_or_default();
-        if self.mistakes.make(Planted::RemoveBeforeMergeIsDurable) {
-            self.remove(merged, None);
-        }
         let hidden = index.hidden();
         let folder = self.places.index();
         let context = MergeContext { removed: &|position| hidden.contains(position), rewritten: &[] };
@@ -178,7 +185,7 @@ impl Upkeep {
             runs.splice(range, [Arc::clone(&run)]);
             Older { frozen: older.frozen.clone(), runs }
         });
-        self.remove(merged, Some(&run));
+        self.remove(merged, &run);
         Ok(())
     }
 
@@ -219,8 +226,8 @@ impl Upkeep {
     }
 
     /// Removes the files of runs that another took the place of. Who reads them can go on.
-    fn remove(&self, runs: &[Arc<Run>], kept: Option<&Run>) {
-        for run in runs.iter().filter(|run| kept.is_none_or(|kept| kept.path() != run.path())) {
+    fn remove(&self, runs: &[Arc<Run>], kept: &Run) {
+        for run in runs.iter().filter(|run| kept.path() != run.path()) {
             // One that stays is found and removed when the log is opened the next time.
             let _ = self.storage.remove(run.path());
         }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use annals_core::Position;
 
 pub(crate) const SEGMENT_SUFFIX: &str = ".segment";
+/// Of the new form of a segment, until it takes the place of the old one.
+pub(crate) const UNFINISHED_SEGMENT_EXTENSION: &str = "compacting";
 
 #[derive(Debug, Clone)]
 pub(crate) struct Places {

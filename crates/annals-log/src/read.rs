@@ -149,58 +149,78 @@ impl Walk {
     fn read(self, head: Position, windows: &Windows) -> Result<EventBatch, StoreError> {
         let mut batch = EventBatch { head, ..EventBatch::default() };
         batch.events.reserve(self.limit.min(MAX_BATCH_EVENTS));
+        let mut position = self.from;
+        match self.walk(windows, &mut batch, &mut position) {
+            Err(error) if batch.events.is_empty() => return Err(error),
+            // What was read is handed over; the next batch begins where it failed, and says so.
+            Err(_) => batch.next = Some(position),
+            Ok(()) => {}
+        }
+        Ok(batch)
+    }
+
+    /// Whether the batch takes no more; if so, notes where the next one begins.
+    fn is_full(&self, batch: &mut EventBatch, bytes: usize, position: Position) -> bool {
+        let full = batch.events.len() >= MAX_BATCH_EVENTS.min(self.limit) || bytes >= MAX_BATCH_BYTES;
+        if full && position <= self.upto && batch.events.len() < self.limit {
+            batch.next = Some(position);
+        }
+        full
+    }
+
+    fn walk(
+        &self,
+        windows: &Windows,
+        batch: &mut EventBatch,
+        position: &mut Position,
+    ) -> Result<(), StoreError> {
         let mut bytes = 0;
-        let mut offset = u64::from(self.offset);
-        let mut expected: Option<Position> = None;
+        let (mut offset, mut skip) = (u64::from(self.offset), Some(self.skip));
         for (index, segment) in self.segments.iter().enumerate() {
             // The last event of a segment is followed by the first of the next.
             let last = self.segments.get(index + 1).map_or(self.upto, |next| next.first_position.previous());
             let last = last.min(self.upto);
             let mut window = Window { windows, segment, bytes: Bytes::new(), start: 0 };
-            loop {
-                if expected.is_some_and(|expected| expected > last) {
-                    break;
+            while *position <= last {
+                if self.is_full(batch, bytes, *position) {
+                    return Ok(());
                 }
                 let header = window.bytes(offset, FRAME_HEADER_BYTES)?;
-                let damaged = |reason| segment.damaged(offset, expected.unwrap_or(self.from), reason);
-                let header = FrameHeader::decode(&header, self.store).map_err(damaged)?;
+                let damaged = |at: u64, position: Position, reason| segment.damaged(at, position, reason);
+                let header = FrameHeader::decode(&header, self.store)
+                    .map_err(|reason| damaged(offset, *position, reason))?;
                 let first = header.start.first_position;
-                if expected.is_some_and(|expected| expected != first) {
-                    let expected = expected.unwrap_or_default();
-                    return Err(damaged(format!(
-                        "a frame of position {first} stands here, expected {expected}"
-                    )));
-                }
-                let records = window.bytes(offset + FRAME_HEADER_BYTES as u64, header.length as usize)?;
-                let end = first.get() + u64::from(header.event_count);
-                let (mut at, mut position) =
-                    if expected.is_none() { (self.skip, self.from) } else { (0, first) };
-                while position.get() < end {
-                    if batch.events.len() >= MAX_BATCH_EVENTS.min(self.limit) || bytes >= MAX_BATCH_BYTES {
-                        let more = position <= self.upto && batch.events.len() < self.limit;
-                        batch.next = more.then_some(position);
-                        return Ok(batch);
+                let mut at = match skip.take() {
+                    Some(skip) => skip,
+                    None if first == *position => 0,
+                    None => {
+                        let reason = format!("a frame of position {first} stands here, expected {position}");
+                        return Err(damaged(offset, *position, reason));
                     }
-                    let damaged = |reason| {
-                        let at = offset + FRAME_HEADER_BYTES as u64 + at as u64;
-                        segment.damaged(at, position, reason)
-                    };
-                    let (record, end_of_record) =
-                        decode_record(&records, at, position, header.start.recorded_at).map_err(damaged)?;
+                };
+                let start = offset + FRAME_HEADER_BYTES as u64;
+                let records = window.bytes(start, header.length as usize)?;
+                let end = first.get() + u64::from(header.event_count);
+                while position.get() < end {
+                    if self.is_full(batch, bytes, *position) {
+                        return Ok(());
+                    }
+                    let (record, record_end) =
+                        decode_record(&records, at, *position, header.start.recorded_at)
+                            .map_err(|reason| damaged(start + at as u64, *position, reason))?;
+                    at = record_end;
                     match record {
                         Record::Event(event) => {
                             if self.hidden.as_ref().is_none_or(|hidden| !hidden.contains(position.get())) {
                                 bytes += event.body().len();
                                 batch.events.push(event);
                             }
-                            position = position.next();
                         }
-                        Record::Removed(_) => position = position.next(),
-                        Record::Checkpoint(_) => {}
+                        Record::Removed(_) => {}
+                        Record::Checkpoint(_) => continue,
                     }
-                    at = end_of_record;
+                    *position = position.next();
                 }
-                expected = Some(Position::new(end));
                 offset += header.frame_bytes();
             }
             if last >= self.upto {
@@ -208,7 +228,7 @@ impl Walk {
             }
             offset = crate::format::SEGMENT_HEADER_BYTES as u64;
         }
-        Ok(batch)
+        Ok(())
     }
 }
 

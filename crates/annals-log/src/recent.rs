@@ -22,6 +22,8 @@ pub(crate) struct Recent {
     pub(crate) segments: Vec<SegmentStamp>,
     /// How many bytes of the log these events take.
     pub(crate) log_bytes: u64,
+    /// Where the first of their frames stands: segment and offset; zeros at the beginning of the log.
+    pub(crate) begins: (Position, u64),
     /// Where the log goes on behind them, once no more are added.
     pub(crate) resume: Option<Resume>,
 }
@@ -41,6 +43,7 @@ impl Recent {
             checkpoints: BTreeMap::new(),
             segments: Vec::new(),
             log_bytes: 0,
+            begins: (Position::ZERO, 0),
             resume: None,
         }
     }

@@ -6,6 +6,7 @@ use annals_core::Position;
 use bytes::Bytes;
 
 use crate::format::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameRecord, FrameRecords, StoreId};
+use crate::planted::{Mistakes, Planted};
 use crate::storage::StorageFile;
 
 const WINDOW_BYTES: usize = 1 << 20;
@@ -27,12 +28,18 @@ pub(crate) struct Scanner {
     length: u64,
     window: Bytes,
     window_start: u64,
+    mistakes: Mistakes,
 }
 
 impl Scanner {
     pub(crate) fn new(file: Arc<dyn StorageFile>, store: StoreId) -> std::io::Result<Self> {
         let length = file.length()?;
-        Ok(Self { file, store, length, window: Bytes::new(), window_start: 0 })
+        Ok(Self { file, store, length, window: Bytes::new(), window_start: 0, mistakes: Mistakes::default() })
+    }
+
+    /// The same, making a mistake.
+    pub(crate) fn making(self, mistakes: Mistakes) -> Self {
+        Self { mistakes, ..self }
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -70,7 +77,13 @@ impl Scanner {
             return Ok(Found::Bad("the frame goes beyond the end of the file".to_owned()));
         }
         let records = self.bytes(start, header.length as usize)?;
-        let records: Result<Vec<FrameRecord>, String> = FrameRecords::new(header, records).collect();
+        if self.mistakes.make(Planted::KeepPartOfBatch) {
+            let whole = FrameRecords::new(header, records).map_while(Result::ok);
+            return Ok(Found::Frame(header, whole.collect()));
+        }
+        let collect = || FrameRecords::new(header, records).collect();
+        let records: Result<Vec<FrameRecord>, String> =
+            self.mistakes.unchecked_if(Planted::TrustFrameHeader, collect);
         Ok(match records {
             Ok(records) => Found::Frame(header, records),
             Err(reason) => Found::Bad(reason),
@@ -111,7 +124,10 @@ impl Scanner {
     }
 }
 
-/// Whether a header proves that what stands before it, up to `position`, had been made durable.
+/// Whether a header that stands behind the place of the event at `position` proves that what had been there was durable.
+///
+/// A payload may hold frames of the same store, but only such as were durable before: they end before that position.
 pub(crate) fn proves_durable(header: &FrameHeader, position: Position) -> bool {
-    header.start.durable_upto >= position
+    let start = &header.start;
+    start.durable_upto >= position || (header.event_count > 0 && start.first_position >= position)
 }

@@ -62,7 +62,7 @@ pub trait StorageFile: Debug + Send + Sync {
     }
 }
 
-impl dyn StorageFile {
+impl dyn StorageFile + '_ {
     /// Reads until `buffer` is full; fewer bytes only at the end of the file.
     ///
     /// # Errors

@@ -7,8 +7,9 @@ use annals_core::{Position, StoreError};
 use crate::format::{FRAME_HEADER_BYTES, FrameHeader, SEGMENT_HEADER_BYTES, StoreId};
 use crate::maintenance::choose_runs;
 use crate::places::Places;
-use crate::recovery::SegmentFile;
+use crate::planted::{Mistakes, Planted};
 use crate::run::{Resume, Run, SegmentStamp};
+use crate::segment_files::SegmentFile;
 use crate::storage::Storage;
 
 /// What an index folder is worth.
@@ -26,8 +27,6 @@ pub(crate) enum Trusted {
 pub(crate) enum Opener {
     /// The writer, who removes what nobody needs.
     Writer,
-    /// The writer making a mistake: it checks nothing.
-    BlindWriter,
     /// The writer building the index again: nothing of it is kept.
     Rebuilder,
     /// A reader beside it, who changes nothing.
@@ -41,6 +40,7 @@ pub(crate) fn open(
     store: StoreId,
     files: &[SegmentFile],
     opener: Opener,
+    mistakes: Mistakes,
 ) -> Result<Trusted, StoreError> {
     let folder = places.index();
     let names = match storage.list(&folder) {
@@ -56,21 +56,21 @@ pub(crate) fn open(
     let mut problem = None;
     for name in &chosen {
         match Run::open(storage, name.path(&folder), store).and_then(|run| named_rightly(run, name)) {
-            Ok(run) => runs.push(Arc::new(run)),
+            Ok(run) => runs.push(Arc::new(run.making(mistakes))),
             Err(reason) => {
                 problem = Some(format!("{}: {reason}", name.path(&folder).display()));
                 break;
             }
         }
     }
-    if problem.is_none() && opener != Opener::BlindWriter {
+    let blindly = mistakes.make(Planted::TrustStaleIndex) || mistakes.make(Planted::IndexAheadOfLog);
+    if problem.is_none() && !blindly {
         problem = check(&runs, files, store).err();
     }
     // What cannot be removed now is found again the next time.
     let remove_all = |names: &[String]| {
-        if opener != Opener::Reader {
-            names.iter().for_each(|name| drop(storage.remove(&folder.join(name))));
-        }
+        let removable = names.iter().filter(|_| opener != Opener::Reader);
+        removable.for_each(|name| drop(storage.remove(&folder.join(name))));
     };
     if let Some(problem) = problem {
         drop(runs);
@@ -93,6 +93,13 @@ fn named_rightly(run: Run, name: &crate::run::RunName) -> Result<Run, String> {
 fn check(runs: &[Arc<Run>], files: &[SegmentFile], store: StoreId) -> Result<(), String> {
     let Some(resume) = runs.last().map(|run| run.resume()) else { return Ok(()) };
     let text = |error: StoreError| error.to_string();
+    let mut ended = (Position::ZERO, 0);
+    for run in runs {
+        if run.header().begins != ended {
+            return Err(format!("nothing of it tells of what stands before {}", run.path().display()));
+        }
+        ended = (run.resume().segment, run.resume().offset);
+    }
     let mut expected = Vec::new();
     for run in runs {
         expected.extend(run.segments().map_err(text)?);

@@ -9,8 +9,8 @@ use crate::format::{
     frame_hash,
 };
 use crate::places::Places;
-use crate::recovery::open_segments;
 use crate::scan::{Found, Scanner};
+use crate::segment_files::open_segments;
 use crate::storage::Storage;
 
 #[derive(Default)]
@@ -82,6 +82,8 @@ impl Verification<'_> {
         self.counts.segments += 1;
         let header = SegmentHeader::decode(&scanner.bytes(0, SEGMENT_HEADER_BYTES)?, self.store);
         match header {
+            // A checkpoint behind the last event was not read, so the hash is not known here.
+            _ if self.next > self.upto => return Ok(()),
             Ok(header)
                 if self.unbroken
                     && (header.first_position, header.previous_hash) != (self.next, self.hash) =>
@@ -92,7 +94,6 @@ impl Verification<'_> {
                 ));
             }
             Ok(_) => {}
-            Err(_) if self.next > self.upto => return Ok(()),
             Err(reason) => self.problem(format!("{name}: {reason}")),
         }
         let mut offset = SEGMENT_HEADER_BYTES as u64;

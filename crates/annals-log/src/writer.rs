@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use annals_core::{ChainHash, Clock, Position, StoreError, Timestamp};
 
+use crate::active::{ActiveSegment, Failed};
 use crate::format::{
     BuiltFrame, FrameBuilder, FrameStart, MARK_MAGIC, Mark, SEGMENT_HEADER_BYTES, SegmentContent,
     SegmentHeader, WATERMARK_MAGIC,
@@ -19,12 +20,6 @@ use crate::segments::Segment;
 use crate::storage::{OpenMode, Storage, StorageFile};
 use crate::ticket::lock;
 use crate::view::LogIndex;
-
-/// Segments are prewritten in steps that double up to this size.
-const LARGEST_STEP_BYTES: u64 = 8 << 20;
-
-/// A frame of this size pays for the file's growth itself: writing everything twice would cost more than it saves.
-const LARGE_FRAME_BYTES: u64 = 128 << 10;
 
 pub(crate) struct Writer {
     storage: Arc<dyn Storage>,
@@ -57,15 +52,6 @@ pub(crate) struct Written<'a> {
     /// Whether it is the first of its segment.
     pub(crate) begins_segment: bool,
     pub(crate) head: Position,
-}
-
-struct ActiveSegment {
-    segment: Arc<Segment>,
-    /// Where the next frame goes.
-    end: u64,
-    /// Up to here the file has blocks on disk, so that a barrier flushes data only.
-    prewritten: u64,
-    step: u64,
 }
 
 impl Writer {
@@ -148,56 +134,85 @@ impl Writer {
         let event_offsets = std::mem::take(&mut frame.event_offsets);
         let BuiltFrame { bytes, hash } = frame.finish(start, event_offsets.len() as u32, self.index.store);
         let begins_segment = self.roll_if_full()?;
-        let offset = self.write(&bytes)?;
-        self.head = Position::new(self.head.get() + event_offsets.len() as u64);
-        self.hash = hash;
-        self.last_recorded_at = recorded_at;
-        let place = FramePlace { first_position: start.first_position, offset: offset as u32, recorded_at };
+        let offset = self.active.as_ref().map_or(0, |active| active.end) as u32;
+        let place = FramePlace { first_position: start.first_position, offset, recorded_at };
+        let head = Position::new(self.head.get() + event_offsets.len() as u64);
         let (event_offsets, frame_bytes) = (event_offsets.as_slice(), bytes.len() as u64);
-        show(Written { place, event_offsets, frame_bytes, begins_segment, head: self.head });
+        let written = Written { place, event_offsets, frame_bytes, begins_segment, head };
+        if self.mistakes.make(Planted::ShowBeforeBarrier) {
+            show(written);
+            self.write(&bytes)?;
+        } else {
+            self.write(&bytes)?;
+            show(written);
+        }
+        (self.head, self.hash, self.last_recorded_at) = (head, hash, recorded_at);
         self.publish_watermark();
         *lock(&self.spare) = bytes;
         Ok(ChainHash { position: self.head, hash })
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<u64, StoreError> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let mistakes = self.mistakes;
-        let Some(active) = &mut self.active else { return Err(StoreError::Closed) };
         let length = bytes.len() as u64;
-        active.make_room(length)?;
-        let file = &active.segment.file;
-        if let Err(error) = file.write_all_at(bytes, active.end) {
+        let Some(active) = &mut self.active else { return Err(StoreError::Closed) };
+        if let Err(failed) = active.make_room(length) {
+            let path = active.segment.path.clone();
+            return Err(self.step_failed("extend", &path, failed));
+        }
+        let written = match mistakes.make(Planted::BelieveShortWrite) {
+            true => active.file().write_at(bytes, active.end).map(|_| ()),
+            false => active.file().write_all_at(bytes, active.end),
+        };
+        if let Err(error) = written {
+            if mistakes.make(Planted::KeepTornFrame) {
+                active.end += length / 3;
+                return Err(StoreError::io("write", &active.segment.path, error));
+            }
             // What was written of the frame is not whole, but it must not stand in the way of the next one.
-            if let Err(cut) = file.set_len(active.end) {
+            if let Err(cut) = active.file().set_len(active.end) {
                 self.failed =
                     Some(format!("a frame could not be written ({error}) nor removed again ({cut})"));
             }
             active.prewritten = active.end;
             return Err(StoreError::io("write", &active.segment.path, error));
         }
-        let barrier = match mistakes.make(Planted::AcknowledgeBeforeBarrier) {
-            true => Ok(()),
-            false => file.sync_data(),
-        };
+        let is_late =
+            mistakes.make(Planted::AcknowledgeBeforeBarrier) || mistakes.make(Planted::IndexAheadOfLog);
+        let barrier = if is_late { Ok(()) } else { active.file().sync_data() };
         let barrier = barrier.or_else(|error| match mistakes.make(Planted::RetryFailedBarrier) {
-            true => file.sync_data(),
+            true => active.file().sync_data(),
             false => Err(error),
         });
         if let Err(error) = barrier {
-            // After a failed barrier the system may have dropped the pages: trying again would prove nothing.
-            let reason = format!("the barrier on {} failed: {error}", active.segment.path.display());
-            self.failed = Some(format!("{reason}; reopen the store to go on"));
+            let reason = barrier_failed(&active.segment.path, &error);
+            if !mistakes.make(Planted::ForgetFailedBarrier) {
+                self.failed = Some(format!("{reason}; reopen the store to go on"));
+            }
             return Err(StoreError::OutcomeUnknown { reason });
         }
-        let offset = active.end;
         active.end += length;
         active.prewritten = active.prewritten.max(active.end);
-        Ok(offset)
+        Ok(())
+    }
+
+    /// The barrier that [`Planted::IndexAheadOfLog`] puts off.
+    pub(crate) fn late_barrier(&self) {
+        let _ = self.active.as_ref().map(|active| active.file().sync_data());
+    }
+
+    /// Tells of a failed step that no append rests on yet. After a failed barrier nothing more is written.
+    fn step_failed(&mut self, operation: &'static str, path: &Path, failed: Failed) -> StoreError {
+        if let Failed::Barrier(error) = &failed {
+            self.failed = Some(format!("{}; reopen the store to go on", barrier_failed(path, error)));
+        }
+        StoreError::io(operation, path, failed.error())
     }
 
     /// Begins a new segment when there is none or the active one is full; says whether the next frame is its first.
     fn roll_if_full(&mut self) -> Result<bool, StoreError> {
-        if self.active.is_none() || (self.is_larger_than(self.segment_bytes) && self.active_has_events()) {
+        let is_full = self.active.as_ref().is_none_or(|active| active.end >= self.segment_bytes);
+        if self.active.is_none() || (is_full && self.can_end()) {
             self.roll()?;
         }
         Ok(self.active.as_ref().is_some_and(|active| active.end == SEGMENT_HEADER_BYTES as u64))
@@ -205,7 +220,9 @@ impl Writer {
 
     fn roll(&mut self) -> Result<(), StoreError> {
         self.trim()?;
-        let created = self.create_segment()?;
+        let path = self.places.segment(self.head.next());
+        let created =
+            self.create_segment(&path).map_err(|failed| self.step_failed("create", &path, failed))?;
         if let Some(ended) = self.active.take() {
             ended.segment.seal();
         }
@@ -217,35 +234,25 @@ impl Writer {
     /// Ends the active segment, if anything is in it.
     pub(crate) fn seal(&mut self) -> Result<(), StoreError> {
         self.check()?;
-        if self.active_has_events() { self.roll() } else { Ok(()) }
+        if self.can_end() { self.roll() } else { Ok(()) }
     }
 
-    fn is_larger_than(&self, bytes: u64) -> bool {
-        self.active.as_ref().is_some_and(|active| active.end >= bytes)
-    }
-
-    /// One without events, be there checkpoints in it, is not ended: the next would have the same name.
-    fn active_has_events(&self) -> bool {
+    /// Whether the active segment has an event. One that has none, be it full of checkpoints, goes on: the next one would
+    /// begin at the same position, and have the same name.
+    fn can_end(&self) -> bool {
         self.active.as_ref().is_some_and(|active| active.segment.first_position <= self.head)
     }
 
     /// Gives back the room that was prewritten and is not used.
     pub(crate) fn trim(&mut self) -> Result<(), StoreError> {
-        let Some(active) = self.active.as_mut().filter(|active| active.prewritten > active.end) else {
-            return Ok(());
-        };
-        let file = &active.segment.file;
-        let trimmed = file.set_len(active.end).and_then(|()| file.sync_data());
-        trimmed.map_err(|error| StoreError::io("end the segment", &active.segment.path, error))?;
-        active.prewritten = active.end;
-        Ok(())
+        let Some(active) = &mut self.active else { return Ok(()) };
+        let path = active.segment.path.clone();
+        active.trim().map_err(|failed| self.step_failed("end the segment", &path, failed))
     }
 
-    fn create_segment(&self) -> Result<ActiveSegment, StoreError> {
+    fn create_segment(&self, path: &Path) -> Result<ActiveSegment, Failed> {
         let first_position = self.head.next();
-        let path = self.places.segment(first_position);
-        let failed = |error| StoreError::io("create", &path, error);
-        let file = create_or_reuse(&*self.storage, &path).map_err(failed)?;
+        let file = create_or_reuse(&*self.storage, path)?;
         let header = SegmentHeader {
             store: self.index.store,
             content: SegmentContent::Frames,
@@ -255,14 +262,13 @@ impl Writer {
             generation: 0,
         };
         let end = SEGMENT_HEADER_BYTES as u64;
-        let segment = Arc::new(Segment::new(first_position, path.clone(), file));
+        let segment = Arc::new(Segment::new(first_position, path.to_owned(), file));
         let mut active = ActiveSegment { segment, end: 0, prewritten: 0, step: self.first_step_bytes };
         active.make_room(end)?;
-        let file = &active.segment.file;
-        file.write_all_at(&header.encode(), 0).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
+        active.file().write_all_at(&header.encode(), 0)?;
+        Failed::of_barrier(active.file().sync_data())?;
         if !self.mistakes.make(Planted::SkipSegmentFolderSync) {
-            self.storage.sync_dir(&self.places.segments()).map_err(failed)?;
+            Failed::of_barrier(self.storage.sync_dir(&self.places.segments()))?;
         }
         active.end = end;
         Ok(active)
@@ -270,8 +276,9 @@ impl Writer {
 
     /// Whether something durable is not marked yet.
     pub(crate) fn needs_mark(&self) -> bool {
-        let marked = self.mark.map_or(Position::ZERO, |mark| mark.position);
-        self.failed.is_none() && self.head > marked
+        let place = |mark: Mark| (mark.segment, mark.end);
+        let here = self.mark_here(0).map(place);
+        self.failed.is_none() && here.is_some() && here != self.mark.map(place)
     }
 
     fn mark_here(&self, sequence: u64) -> Option<Mark> {
@@ -283,7 +290,12 @@ impl Writer {
     /// Notes durably how far the log is durable. A failure costs only the proof, not the events.
     pub(crate) fn write_mark(&mut self) -> Result<(), StoreError> {
         let sequence = self.mark.map_or(1, |mark| mark.sequence + 1);
-        let Some(mark) = self.mark_here(sequence).filter(|_| self.failed.is_none()) else { return Ok(()) };
+        let Some(mut mark) = self.mark_here(sequence).filter(|_| self.failed.is_none()) else {
+            return Ok(());
+        };
+        if self.mistakes.make(Planted::MarkAheadOfLog) {
+            mark.position = mark.position.next();
+        }
         self.mark_file.write(&*self.storage, &mark, true)?;
         self.mark = Some(mark);
         Ok(())
@@ -298,6 +310,10 @@ impl Writer {
     }
 }
 
+fn barrier_failed(path: &Path, error: &std::io::Error) -> String {
+    format!("the barrier on {} failed: {error}", path.display())
+}
+
 /// Creates a file, or takes one that an interrupted attempt left.
 fn create_or_reuse(storage: &dyn Storage, path: &Path) -> std::io::Result<Arc<dyn StorageFile>> {
     match storage.open(path, OpenMode::CreateNew) {
@@ -307,37 +323,5 @@ fn create_or_reuse(storage: &dyn Storage, path: &Path) -> std::io::Result<Arc<dy
             Ok(file)
         }
         other => other,
-    }
-}
-
-impl ActiveSegment {
-    /// Prewrites zeros so that `length` more bytes have blocks on disk.
-    fn make_room(&mut self, length: u64) -> Result<(), StoreError> {
-        let needed = self.end + length;
-        if needed <= self.prewritten || length >= LARGE_FRAME_BYTES {
-            return Ok(());
-        }
-        let step = (self.end + self.step).max(needed);
-        // With little room left, take only what this frame needs.
-        let result = self.prewrite(step).or_else(|_| self.prewrite(needed));
-        if let Err(error) = result {
-            let _ = self.segment.file.set_len(self.prewritten);
-            return Err(StoreError::io("extend", &self.segment.path, error));
-        }
-        self.step = (self.step * 2).min(LARGEST_STEP_BYTES);
-        Ok(())
-    }
-
-    fn prewrite(&mut self, upto: u64) -> std::io::Result<()> {
-        let zeros = vec![0; (upto - self.prewritten).min(1 << 20) as usize];
-        let mut at = self.prewritten;
-        while at < upto {
-            let count = zeros.len().min((upto - at) as usize);
-            self.segment.file.write_all_at(&zeros[..count], at)?;
-            at += count as u64;
-        }
-        self.segment.file.sync_data()?;
-        self.prewritten = upto;
-        Ok(())
     }
 }

@@ -45,6 +45,14 @@ impl SegmentHeader {
         bytes
     }
 
+    /// The store that a header is of, when it is whole, whatever else is wrong with it.
+    pub(crate) fn store_of_whole(bytes: &[u8]) -> Option<StoreId> {
+        let (content, checksum) = bytes.get(..SEGMENT_HEADER_BYTES)?.split_at_checked(CHECKSUM_AT)?;
+        let store = StoreId(Fields::of(content.get(16..)?).take());
+        let whole = content.starts_with(MAGIC) && Fields::of(checksum).u32() == store.checksum(content);
+        whole.then_some(store)
+    }
+
     pub(crate) fn decode(bytes: &[u8], store: StoreId) -> Result<Self, String> {
         if bytes.len() < SEGMENT_HEADER_BYTES {
             return Err(format!(

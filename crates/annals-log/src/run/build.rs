@@ -27,6 +27,8 @@ pub(crate) struct RunContent<'a> {
     pub(crate) checkpoints: &'a BTreeMap<ConsumerName, Position>,
     /// The segments that begin within the run.
     pub(crate) segments: &'a [SegmentStamp],
+    /// Where its first frame stands.
+    pub(crate) begins: (Position, u64),
     pub(crate) resume: Resume,
 }
 
@@ -44,7 +46,8 @@ pub(crate) fn write_run(
     content: &RunContent<'_>,
 ) -> Result<PathBuf, StoreError> {
     let index = content.index;
-    let header = RunHeader::new(content.store, index.base().next(), index.last(), content.resume);
+    let header =
+        RunHeader::new(content.store, index.base().next(), index.last(), content.begins, content.resume);
     let name = header.name();
     let written = RunBuilder::create(storage, folder, header).and_then(|builder| builder.build(content));
     written.inspect_err(|_| RunFileWriter::abandon(storage, folder, name))

@@ -46,7 +46,13 @@ pub(crate) fn merge_runs(
     context: &MergeContext<'_>,
 ) -> Result<Option<PathBuf>, StoreError> {
     let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(None) };
-    let header = RunHeader::new(first.header().store, first.first(), last.last(), last.resume());
+    let header = RunHeader::new(
+        first.header().store,
+        first.first(),
+        last.last(),
+        first.header().begins,
+        last.resume(),
+    );
     let builder = RunBuilder::create(storage, folder, header);
     let merged = builder.and_then(|builder| Merge { runs, context }.write(builder));
     merged.map(Some).inspect_err(|_| RunFileWriter::abandon(storage, folder, header.name()))

@@ -13,6 +13,7 @@ use super::places::{FramePlace, Frames, OffsetHead, offset_head_range, offset_he
 use super::places::{SEGMENT_STAMP_BYTES, SegmentStamp};
 use super::terms::{TermRecord, decode_name, decode_term};
 use crate::format::StoreId;
+use crate::planted::{Mistakes, Planted};
 use crate::storage::Storage;
 use crate::varint::take_varint;
 
@@ -21,19 +22,30 @@ use crate::varint::take_varint;
 pub(crate) struct Run {
     file: RunFile,
     seed: u64,
+    /// A planted mistake.
+    forgets_ids: bool,
 }
 
 impl Run {
     /// Opens a run; the error says why it cannot be used.
     pub(crate) fn open(storage: &dyn Storage, path: PathBuf, store: StoreId) -> Result<Self, String> {
         let file = RunFile::open(storage, path, store, false)?;
-        Ok(Self { file, seed: hash_seed(store) })
+        Ok(Self { file, seed: hash_seed(store), forgets_ids: false })
     }
 
     /// Opens a run that this process has just written, whose pages need no checking.
     pub(crate) fn open_written(storage: &dyn Storage, path: PathBuf, store: StoreId) -> Result<Self, String> {
         let file = RunFile::open(storage, path, store, true)?;
-        Ok(Self { file, seed: hash_seed(store) })
+        Ok(Self { file, seed: hash_seed(store), forgets_ids: false })
+    }
+
+    /// The same, making a mistake.
+    pub(crate) fn making(mut self, mistakes: Mistakes) -> Self {
+        self.forgets_ids = mistakes.make(Planted::ForgetOldIds);
+        if mistakes.make(Planted::ReadIndexUnchecked) {
+            self.file.believe();
+        }
+        self
     }
 
     pub(crate) fn header(&self) -> &RunHeader {
@@ -109,14 +121,15 @@ impl Run {
         let base = self.base();
         let found =
             self.candidates(self.file.header.id_directory, [Section::IdStarts, Section::IdEntries], key)?;
-        Ok(found.map(move |distance| Position::new(base + distance)))
+        let forgets = self.forgets_ids;
+        Ok(found.filter(move |_| !forgets).map(move |distance| Position::new(base + distance)))
     }
 
     /// Whether an event with an id of this hash may be in the run; `true` also where that cannot be told.
     pub(crate) fn may_have_id(&self, hash: u64) -> bool {
         let sections = [Section::IdStarts, Section::IdEntries];
         let found = self.candidates(self.file.header.id_directory, sections, sort_key(hash));
-        found.map_or(true, |mut found| found.next().is_some())
+        found.map_or(true, |mut found| found.next().is_some() && !self.forgets_ids)
     }
 
     /// Where a term's record begins and ends.

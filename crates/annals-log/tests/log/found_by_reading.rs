@@ -112,7 +112,8 @@ fn a_segment_whose_making_was_interrupted_does_not_stand_in_the_way_later() {
     append(&log, "a-1", "1");
     log.seal_blocking().unwrap();
     drop(log);
-    // What a power cut may leave of the making of a file: its name.
+    // What a power cut may leave of the making of a file: its name. No mark tells of it.
+    std::fs::remove_file(folder.path().join("mark")).unwrap();
     let begun = folder.path().join("segments/00000000000000000002.segment");
     std::fs::OpenOptions::new().write(true).open(&begun).unwrap().set_len(0).unwrap();
     let log = open(folder.path());

@@ -4,6 +4,7 @@
 mod compaction;
 mod conformance;
 mod crash;
+#[allow(dead_code, unused_imports)]
 mod damage;
 mod faults;
 mod folder;
@@ -12,7 +13,10 @@ mod golden;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../memory_disk/mod.rs"]
 mod memory_disk;
+mod model;
 mod readers;
+#[allow(dead_code, unused_imports)]
+mod simulation;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,8 @@
 //! Torn tails are set aside; damaged bytes are named and kept.
 
+pub(crate) mod everywhere;
+mod harms;
+
 use std::path::{Path, PathBuf};
 
 use annals_core::{AppendRequest, Position, StoreError};
