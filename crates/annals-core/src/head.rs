@@ -1,5 +1,8 @@
 //! Tells waiters how far the log has come.
 
+#[cfg(shuttle)]
+use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+#[cfg(not(shuttle))]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use event_listener::{Event, Listener};

@@ -63,7 +63,7 @@ impl MemoryStore {
         let prepared = PreparedAppend::new(request)?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(first) = find_known(&*state, &prepared.events)? {
-            return receipt_of(first, state.append_from(first).iter().cloned().map(Ok));
+            return receipt_of(first, state.append_from(first).iter().map(|event| Ok(event.into())));
         }
         let last = state.events.last().map(RecordedEvent::recorded_at);
         let now = last.map_or(self.clock.now(), |last| last.max(self.clock.now()));

@@ -8,4 +8,7 @@ mod server;
 
 pub use guard::Tokens;
 pub use problem::Problem;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use routes::is_events_query;
 pub use server::{ServeError, ServeOptions, Server};

@@ -6,10 +6,11 @@
 //! ```
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::format::{Fields, SEGMENT_HEADER_BYTES};
 use crate::storage::StorageFile;
+use crate::sync::Mutex;
 use crate::ticket::lock;
 
 /// So many bytes of frames are compressed at a time.
@@ -23,6 +24,12 @@ const KEPT_BLOCKS: usize = 4;
 
 fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the compressed segment is damaged: {what}"))
+}
+
+/// Where the block ends that holds the byte at `offset`.
+pub(crate) fn end_of_block_at(offset: u64) -> u64 {
+    let (header, block) = (SEGMENT_HEADER_BYTES as u64, BLOCK_BYTES as u64);
+    offset.checked_sub(header).map_or(header, |within| header + (within / block + 1) * block)
 }
 
 /// Writes frames in compressed blocks.
@@ -137,7 +144,8 @@ impl BlockFile {
         if crc32c::crc32c(&compressed) != checksum {
             return Err(malformed("the checksum of a block is wrong"));
         }
-        let block = Arc::new(zstd::bulk::decompress(&compressed, BLOCK_BYTES)?);
+        let block = zstd::bulk::decompress(&compressed, BLOCK_BYTES);
+        let block = Arc::new(block.map_err(|_| malformed("a block cannot be decompressed"))?);
         let mut kept = lock(&self.kept);
         if kept.len() >= KEPT_BLOCKS {
             kept.remove(0);

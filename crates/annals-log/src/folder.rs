@@ -122,7 +122,8 @@ pub(crate) fn create(
     let folder = &places.folder;
     let id = fresh_id()?;
     storage.create_dir_all(&places.segments()).map_err(|error| not_writable(folder, error))?;
-    sync_folders_above(storage, folder)?;
+    // The folder of segments is durable before the file that says that there is a store.
+    sync_folders(storage, folder)?;
     let unfinished = folder.join(UNFINISHED_FORMAT_FILE);
     let failed = |error| StoreError::io("write", &unfinished, error);
     let opened = match storage.open(&unfinished, OpenMode::CreateNew) {
@@ -141,9 +142,10 @@ pub(crate) fn create(
     Ok(id)
 }
 
-/// A process that was killed may have made the folder, and those above it, without making their names durable.
-fn sync_folders_above(storage: &dyn Storage, folder: &Path) -> Result<(), StoreError> {
-    for above in folder.ancestors().skip(1) {
+/// What is in the folder, and the folders above it, which a process that was killed may have made without making their
+/// names durable.
+fn sync_folders(storage: &dyn Storage, folder: &Path) -> Result<(), StoreError> {
+    for above in folder.ancestors() {
         let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
         match storage.sync_dir(above) {
             // Who may not look into a folder did not make one in it either.

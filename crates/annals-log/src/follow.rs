@@ -1,6 +1,6 @@
 //! Follows a writer in another process: what it acknowledged is entered here, as far as its watermark says.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use annals_core::{Position, StoreError};
 
@@ -15,6 +15,7 @@ use crate::run::Run;
 use crate::scan::{Found, Scanner};
 use crate::segment_files::{SegmentFile, open_segments};
 use crate::segments::Segment;
+use crate::sync::Mutex;
 use crate::ticket::lock;
 use crate::trusted_runs::{self, Opener, Trusted};
 use crate::view::{LogIndex, Older};
@@ -60,7 +61,7 @@ impl Follower {
             mark: MarkFile::new(places.mark(), MARK_MAGIC, store),
             reached: None,
         };
-        Self { options, places, index: LogIndex::new(store, Position::ZERO), state: state.into() }
+        Self { options, places, index: LogIndex::new(store, Position::ZERO), state: Mutex::new(state) }
     }
 
     /// Enters what was acknowledged since the last time; says whether anything was.
@@ -206,7 +207,7 @@ impl Follower {
                             let reason = "the frame does not continue the chain of hashes".to_owned();
                             return Err(at.segment.damaged(at.offset, recent.index.last().next(), reason));
                         }
-                        enter_frame(index, recent, &header, &records, at.offset)?;
+                        enter_frame(index, recent, &at.segment, &header, &records, at.offset)?;
                         at.offset += header.frame_bytes();
                         at.hash = header.hash;
                     }

@@ -10,6 +10,9 @@ mod enter;
 mod folder;
 mod follow;
 mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lock;
 mod log;
 mod maintenance;
@@ -29,6 +32,7 @@ mod segments;
 mod stage;
 mod storage;
 mod streams;
+mod sync;
 mod tail;
 mod ticket;
 mod trusted_runs;

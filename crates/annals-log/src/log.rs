@@ -1,8 +1,7 @@
 //! The log as its users see it: threads call it directly, tasks through [`EventStore`].
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 
 use annals_core::append_rules::PreparedAppend;
@@ -23,6 +22,7 @@ use crate::planted::{Mistakes, Planted};
 use crate::recovery::{Recovered, Recovery};
 use crate::segments::Segment;
 use crate::stage::LogAppend;
+use crate::sync::{Builder, JoinHandle, Mutex};
 use crate::view::LogIndex;
 use crate::writer::Writer;
 use crate::{folder, verify};
@@ -124,7 +124,7 @@ impl EventLog {
 
     fn start(&mut self, name: &str, work: fn(&Shared)) -> Result<(), StoreError> {
         let own = Arc::clone(&self.shared);
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&own));
+        let thread = Builder::new().name(name.to_owned()).spawn(move || work(&own));
         let thread =
             thread.map_err(|error| StoreError::backend("cannot start a thread of the log", error))?;
         self.threads.push(thread);
@@ -283,8 +283,7 @@ impl Shared {
     fn verify(&self, progress: &VerifyProgress) -> Result<VerifyReport, StoreError> {
         // A damaged log is looked at to its end; one that is written to, up to what is visible now.
         let upto = if self.damage.is_some() { Position::MAX } else { self.index.head.get() };
-        let mut report =
-            verify::verify(&*self.options.storage, &self.places, self.index.store, upto, progress)?;
+        let mut report = verify::verify(&self.options, &self.places, self.index.store, upto, progress)?;
         if let Some(damage) = self.damage.as_ref().filter(|_| report.is_sound()) {
             report.problems.push(damage.to_string());
         }

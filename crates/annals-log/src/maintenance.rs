@@ -1,6 +1,6 @@
 //! Writes the index of events that are no longer the latest to disk, and merges runs.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use annals_core::{Position, StoreError};
 
@@ -11,6 +11,7 @@ use crate::recent::Recent;
 use crate::run::{MergeContext, Rewritten, Run, RunContent, RunName, merge_runs, write_run};
 use crate::segments::Segment;
 use crate::storage::Storage;
+use crate::sync::{Condvar, Mutex};
 use crate::ticket::lock;
 use crate::view::{LogIndex, Older};
 

@@ -1,6 +1,6 @@
 //! Reads batches of events: chooses positions by the index, then fetches their records without holding it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use annals_core::append_rules::check_filter;
 use annals_core::{
@@ -12,6 +12,7 @@ use roaring::RoaringTreemap;
 
 use crate::format::{FRAME_HEADER_BYTES, FrameHeader, Record, StoreId, decode_record};
 use crate::segments::Segment;
+use crate::sync::Mutex;
 use crate::ticket::lock;
 use crate::view::{LogIndex, Place, View};
 
@@ -95,7 +96,11 @@ impl<'a> View<'a> {
         let from = Position::new(from);
         let Place { segment, offset: record, .. } = self.place(from)?;
         let (_, offset) = self.frame_of(from)?;
-        let skip = (record - offset) as usize - FRAME_HEADER_BYTES;
+        let within =
+            record.checked_sub(offset).and_then(|within| (within as usize).checked_sub(FRAME_HEADER_BYTES));
+        let skip = within.ok_or_else(|| {
+            segment.damaged(u64::from(record), from, "its frame is said to begin behind it".to_owned())
+        })?;
         let index = self.segments.iter().position(|known| Arc::ptr_eq(known, &segment)).unwrap_or(0);
         let segments = self.segments.get(index..).unwrap_or_default().to_vec();
         let hidden = Some(self.hidden).filter(|hidden| !hidden.is_empty()).cloned();

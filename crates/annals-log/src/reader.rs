@@ -108,7 +108,7 @@ impl Shared {
 
     fn verify(&self, progress: &VerifyProgress) -> Result<VerifyReport, StoreError> {
         let index = &self.follower.index;
-        verify::verify(&*self.options.storage, &self.places, index.store, index.head.get(), progress)
+        verify::verify(&self.options, &self.places, index.store, index.head.get(), progress)
     }
 }
 

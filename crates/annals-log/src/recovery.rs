@@ -25,6 +25,7 @@ use crate::scan::{Found, Scanner};
 use crate::segment_files::{SegmentFile, Unusable, open_segments};
 use crate::segments::{Segment, Segments};
 use crate::storage::Storage;
+use crate::sync::RwLock;
 use crate::trusted_runs::{self, Opener, Trusted};
 use crate::view::{LogIndex, Older};
 
@@ -137,7 +138,7 @@ impl<'a> Recovery<'a> {
             let sealed = self.segments.iter().filter(|known| known.first_position != segment.first_position);
             sealed.for_each(|segment| segment.seal());
         }
-        self.index.recent = self.recent.into();
+        self.index.recent = RwLock::new(self.recent);
         self.index.segments = Segments::new(self.segments);
         self.index.head = annals_core::Head::at(head);
         (Arc::new(self.index), self.found)
@@ -244,16 +245,17 @@ impl<'a> Recovery<'a> {
             true => Ok(header),
             false => self.follows(&header).map(|()| header),
         });
-        let header = match header {
+        let segment_header = match header {
             Ok(header) => header,
             Err(problem) => return self.end_here(found, &mut scanner, 0, is_last, problem),
         };
-        let first_position = header.first_position;
+        let first_position = segment_header.first_position;
         let segment = Arc::new(Segment::new(first_position, path.clone(), Arc::clone(file)));
         self.segments.push(Arc::clone(&segment));
-        self.generation = header.generation;
+        self.generation = segment_header.generation;
         if !goes_on {
-            self.recent.segments.push(SegmentStamp { first_position, generation: header.generation });
+            let generation = segment_header.generation;
+            self.recent.segments.push(SegmentStamp { first_position, generation });
         }
         self.found.active = Some((segment, offset));
         // Behind a run all is known to be durable.
@@ -267,11 +269,25 @@ impl<'a> Recovery<'a> {
                         (start.first_position, start.previous_hash) == (self.head().next(), self.found.hash);
                     if continues || self.mistakes.make(Planted::IgnoreChain) {
                         self.make_room(first_position, offset);
-                        self.add_frame(&header, records, offset)?;
+                        let head = self.head();
+                        match self.add_frame(&header, records, offset) {
+                            Err(StoreError::Damaged(damage)) => {
+                                self.recent.index.undo_after(head);
+                                self.found.damage = Some(damage);
+                                return Ok(());
+                            }
+                            added => added?,
+                        }
                         unsettled = offset;
                         offset += header.frame_bytes();
                         if let Some((_, end)) = &mut self.found.active {
                             *end = offset;
+                        }
+                        if self.contradicts_mark(&segment_header, unsettled..offset) {
+                            let reason = "the chain of hashes is not the one that the durable mark tells of: the file may \
+                                          be of another copy of the store";
+                            self.damaged(path, SEGMENT_HEADER_BYTES as u64, reason.to_owned());
+                            return Ok(());
                         }
                         continue;
                     }
@@ -316,13 +332,24 @@ impl<'a> Recovery<'a> {
         if self.mistakes.make(Planted::ForgetCheckpoints) {
             records.retain(|record| !matches!(record.record, Record::Checkpoint(_)));
         }
-        enter_frame(&self.index, &mut self.recent, header, &records, offset)?;
+        if let Some((segment, _)) = &self.found.active {
+            enter_frame(&self.index, &mut self.recent, segment, header, &records, offset)?;
+        }
         self.found.hash = header.hash;
         self.found.last_recorded_at = header.start.recorded_at;
         Ok(())
     }
 
     /// Whether a segment with this header continues what was read so far.
+    /// Whether the mark tells of another frame than the one just read, while the segment is as it was then.
+    fn contradicts_mark(&self, segment: &SegmentHeader, frame: std::ops::Range<u64>) -> bool {
+        self.found.mark.is_some_and(|mark| {
+            let as_then = mark.segment == segment.first_position && segment.generation == 0;
+            let within = frame.start < mark.end && mark.end <= frame.end;
+            as_then && within && (mark.end, mark.hash) != (frame.end, self.found.hash)
+        })
+    }
+
     fn follows(&self, header: &SegmentHeader) -> Result<(), Unusable> {
         let expected = self.head().next();
         let continues = header.first_position == expected && header.previous_hash == self.found.hash;

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use annals_core::Position;
 use bytes::Bytes;
 
+use crate::blocks::end_of_block_at;
 use crate::format::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameRecord, FrameRecords, StoreId};
 use crate::planted::{Mistakes, Planted};
 use crate::storage::StorageFile;
 
 const WINDOW_BYTES: usize = 1 << 20;
+/// Neither the beginning of a frame nor the end of all frames.
+const NO_FRAME: u8 = 0xff;
 
 /// What stands at an offset of a segment file.
 pub(crate) enum Found {
@@ -54,11 +57,36 @@ impl Scanner {
         }
         let rest = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut buffer = vec![0; rest.min(length.max(WINDOW_BYTES))];
-        let count = self.file.read_full_at(&mut buffer, offset)?;
+        let count = self.read(&mut buffer, offset)?;
         buffer.truncate(count);
         self.window = buffer.into();
         self.window_start = offset;
         Ok(self.window.slice(..length.min(self.window.len())))
+    }
+
+    /// Fills the buffer as far as the file goes. What stood in a damaged block counts as bytes that are no frame, so that
+    /// what is behind it can be found.
+    fn read(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let (at, rest) = (offset + done as u64, buffer.get_mut(done..).unwrap_or_default());
+            match self.file.read_at(rest, at) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                    let end = end_of_block_at(at).min(self.length);
+                    let count = rest.len().min(end.saturating_sub(at) as usize);
+                    if count == 0 {
+                        break;
+                    }
+                    rest.get_mut(..count).unwrap_or_default().fill(NO_FRAME);
+                    done += count;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
     }
 
     /// What stands at `offset`.
@@ -99,7 +127,7 @@ impl Scanner {
             {
                 let candidate = offset + at as u64;
                 let mut header = vec![0; FRAME_HEADER_BYTES];
-                let count = self.file.read_full_at(&mut header, candidate)?;
+                let count = self.read(&mut header, candidate)?;
                 if let Ok(header) = FrameHeader::decode(&header[..count], self.store) {
                     return Ok(Some((candidate, header)));
                 }

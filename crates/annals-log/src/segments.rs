@@ -1,7 +1,7 @@
 //! The segment files and how records are read from them.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use annals_core::{Damage, Position, StoreError};
 use bytes::{Bytes, BytesMut};
@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use crate::format::{FRAME_HEADER_BYTES, FrameHeader, StoreId, record_length};
 use crate::mapping::Mapping;
 use crate::storage::StorageFile;
+use crate::sync::RwLock;
 
 /// Records of at most this size are read from the mapping of a file that is still written.
 const LARGEST_RECORD_IN_MAPPING: usize = 64 << 10;
@@ -67,21 +68,25 @@ impl Segment {
         StoreError::Damaged(Damage { path, offset, end: None, first_position: position, reason })
     }
 
-    fn failed(&self, error: std::io::Error) -> StoreError {
-        StoreError::io("read", &self.path, error)
+    /// A block that cannot be decompressed is damage; whatever else keeps bytes from being read may pass.
+    fn failed(&self, offset: u64, error: std::io::Error) -> StoreError {
+        match error.kind() {
+            std::io::ErrorKind::InvalidData => self.damaged(offset, self.first_position, error.to_string()),
+            _ => StoreError::io("read", &self.path, error),
+        }
     }
 
     /// The error of a disk that could not hand over a page of the mapping.
     pub(crate) fn check_health(&self) -> Result<(), StoreError> {
         match self.mapping.get() {
             Some(Some(mapping)) if mapping.has_failed() => {
-                Err(self.failed(std::io::Error::other("a page of it could not be read")))
+                Err(self.failed(0, std::io::Error::other("a page of it could not be read")))
             }
             Some(_) => Ok(()),
             None => {
                 let growing = self.growing.read().unwrap_or_else(PoisonError::into_inner);
                 match growing.as_ref().filter(|mapping| mapping.has_failed()) {
-                    Some(_) => Err(self.failed(std::io::Error::other("a page of it could not be read"))),
+                    Some(_) => Err(self.failed(0, std::io::Error::other("a page of it could not be read"))),
                     None => Ok(()),
                 }
             }
@@ -91,7 +96,7 @@ impl Segment {
     /// Up to `length` bytes from `offset`; fewer at the end of the file.
     pub(crate) fn read(&self, offset: u64, length: usize) -> Result<Bytes, StoreError> {
         let mut bytes = vec![0; length];
-        let count = self.file.read_full_at(&mut bytes, offset).map_err(|error| self.failed(error))?;
+        let count = self.file.read_full_at(&mut bytes, offset).map_err(|error| self.failed(offset, error))?;
         bytes.truncate(count);
         Ok(bytes.into())
     }
@@ -105,7 +110,8 @@ impl Segment {
     ) -> Result<Bytes, StoreError> {
         let Some(Some(mapping)) = self.mapping.get() else {
             memory.resize(length, 0);
-            let count = self.file.read_full_at(&mut memory, offset).map_err(|error| self.failed(error))?;
+            let count =
+                self.file.read_full_at(&mut memory, offset).map_err(|error| self.failed(offset, error))?;
             memory.truncate(count);
             return Ok(memory.freeze());
         };
@@ -143,13 +149,14 @@ impl Segment {
         let first = end.map_or(FIRST_READ_BYTES, |end| end.saturating_sub(offset) as usize);
         out.resize(start + first, 0);
         let buffer = out.get_mut(start..).unwrap_or_default();
-        let mut count = self.file.read_full_at(buffer, at).map_err(|error| self.failed(error))?;
+        let mut count = self.file.read_full_at(buffer, at).map_err(|error| self.failed(at, error))?;
         let length = record_length(buffer.get(..count).unwrap_or_default()).unwrap_or(0);
         if length > count && end.is_none() {
             let length = length.min(annals_core::MAX_APPEND_BYTES * 2);
             out.resize(start + length, 0);
             let rest = out.get_mut(start + count..).unwrap_or_default();
-            count += self.file.read_full_at(rest, at + count as u64).map_err(|error| self.failed(error))?;
+            count +=
+                self.file.read_full_at(rest, at + count as u64).map_err(|error| self.failed(at, error))?;
         }
         out.truncate(start + count.min(length));
         Ok(())

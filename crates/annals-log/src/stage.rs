@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use annals_core::append_rules::{
-    Admitted, AppendState, Known, PreparedAppend, WrittenStream, admit, find_known, receipt_of,
+    Admitted, AppendState, FormerEvent, Known, PreparedAppend, WrittenStream, admit, find_known, receipt_of,
 };
 use annals_core::index::infallible;
 use annals_core::{
     AppendCondition, AppendError, AppendReceipt, ChainHash, Checkpoint, Direction, EventId, InvalidRequest,
-    Position, RecordedEvent, StoreError, StreamName, StreamState, Timestamp, Version,
+    Position, StoreError, StreamName, StreamState, Timestamp, Version,
 };
 use roaring::RoaringTreemap;
 
-use crate::format::{AppendHasher, FrameBuilder, FrameRecords, Record, body_checksum};
+use crate::format::{AppendHasher, FrameBuilder, FrameRecords, Record, RemovedEvent, body_checksum};
 use crate::recent::Recent;
 use crate::segments::Segment;
 use crate::view::{LogIndex, Older, View};
@@ -297,31 +297,19 @@ impl View<'_> {
     /// The receipt that the append beginning at `first` was given.
     pub(crate) fn former_receipt(&self, first: Position) -> Result<AppendReceipt, StoreError> {
         let (_, last) = self.append_around(first)?;
-        let mut removed = Vec::new();
-        let events: Vec<RecordedEvent> = (first.get()..=last.get())
-            .map(|position| self.place(Position::new(position)))
-            .map(|place| {
-                let place = place?;
-                Ok(match place.read()? {
-                    Record::Event(event) => Some(event),
-                    Record::Removed(event) => {
-                        removed.push((event.stream, event.version, place.recorded_at));
-                        None
-                    }
-                    Record::Checkpoint(_) => None,
-                })
-            })
-            .filter_map(Result::transpose)
-            .collect::<Result<_, StoreError>>()?;
-        let mut receipt = receipt_of(first, events.into_iter().map(Ok::<_, StoreError>))?;
-        receipt.last_position = last;
-        for (stream, version, recorded_at) in removed {
-            receipt.recorded_at = recorded_at;
-            match receipt.streams.iter_mut().find(|(known, _)| *known == stream) {
-                Some((_, known)) => *known = version.max(*known),
-                None => receipt.streams.push((stream, version)),
+        let events = (first.get()..=last.get()).map(|position| {
+            let place = self.place(Position::new(position))?;
+            match place.read()? {
+                Record::Event(event) => Ok((&event).into()),
+                Record::Removed(RemovedEvent { position, stream, version, .. }) => {
+                    Ok(FormerEvent { position, stream, version, recorded_at: place.recorded_at })
+                }
+                Record::Checkpoint(_) => {
+                    Err(place.damaged("a checkpoint stands in the place of an event".into()))
+                }
             }
-        }
+        });
+        let mut receipt = receipt_of(first, events)?;
         receipt.proof = Some(self.proof_of(last)?);
         Ok(receipt)
     }

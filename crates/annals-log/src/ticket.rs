@@ -1,9 +1,11 @@
 //! What an appender waits on.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 
 use annals_core::{AppendError, AppendReceipt};
+
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 pub(crate) type Outcome = Result<AppendReceipt, AppendError>;
 

@@ -1,7 +1,7 @@
 //! All that is indexed, as one: the runs, the part being written out, the latest events.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError};
 
 use annals_core::index::{PositionList, Search, SliceCursor, Term, TermSource, infallible};
 use annals_core::{
@@ -15,6 +15,7 @@ use crate::read::Windows;
 use crate::recent::Recent;
 use crate::run::{PostingsCursor, Run, hash_seed};
 use crate::segments::{Segment, Segments, segment_of};
+use crate::sync::{RwLock, RwLockReadGuard};
 
 /// The index of a log and its segments, shared by who writes and who reads.
 #[derive(Debug)]
@@ -309,7 +310,7 @@ impl<'a> View<'a> {
                 }
             };
             let index = |version: Version| {
-                (version.get().saturating_sub(before.get() + 1) as usize).min(distances.len())
+                (version.get().saturating_sub(before.next().get()) as usize).min(distances.len())
             };
             let range = index(from)..index(until).max(index(from));
             let positions = distances.get(range).unwrap_or_default().iter();

@@ -1,7 +1,7 @@
 //! The one who writes: frames into the active segment, a barrier behind each, and the durable mark.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use annals_core::{ChainHash, Clock, Position, StoreError, Timestamp};
 
@@ -18,6 +18,7 @@ use crate::recovery::Recovered;
 use crate::run::{FramePlace, Resume};
 use crate::segments::Segment;
 use crate::storage::{OpenMode, Storage, StorageFile};
+use crate::sync::Mutex;
 use crate::ticket::lock;
 use crate::view::LogIndex;
 
@@ -123,7 +124,16 @@ impl Writer {
         show: impl FnOnce(Written<'_>),
     ) -> Result<ChainHash, StoreError> {
         self.check()?;
-        assert_eq!(base, self.head, "a frame follows the one before it");
+        if base != self.head {
+            // Only a mistake in this code leads here. To panic would leave those waiting who are in the frame.
+            let reason = format!(
+                "a frame of position {} was to follow {}: this is a bug in annals-log",
+                base.next(),
+                self.head
+            );
+            self.failed = Some(reason.clone());
+            return Err(StoreError::ReadOnly { reason });
+        }
         let start = FrameStart {
             first_position: self.head.next(),
             recorded_at,

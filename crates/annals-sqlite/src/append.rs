@@ -103,7 +103,8 @@ fn receipt_of(connection: &Connection, first: Position) -> Result<AppendReceipt,
             (SELECT max(position) FROM events))",
     )?;
     let last = statement.query_row([to_i64(first.get())], |row| unsigned(row, 0))?;
-    append_rules::receipt_of(first, (first.get()..=last).map(|at| event_at(connection, Position::new(at))))
+    let event = |at| event_at(connection, Position::new(at)).map(|event| (&event).into());
+    append_rules::receipt_of(first, (first.get()..=last).map(event))
 }
 
 fn store(connection: &Connection, stream: &WrittenStream) -> rusqlite::Result<()> {

@@ -97,13 +97,34 @@ pub fn find_known<S: AppendState>(state: &S, events: &[PreparedEvent]) -> Result
     Ok(Some(first))
 }
 
-/// The receipt that a former append was given, without proof, made from its events, of which there is at least one.
+/// What a receipt tells of an event, whether its content is still there or not.
+#[derive(Debug, Clone)]
+pub struct FormerEvent {
+    /// Where it is.
+    pub position: Position,
+    /// Its stream.
+    pub stream: StreamName,
+    /// Its version.
+    pub version: Version,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+}
+
+impl From<&RecordedEvent> for FormerEvent {
+    fn from(event: &RecordedEvent) -> Self {
+        let (position, version) = (event.position(), event.version());
+        Self { position, stream: event.stream_name(), version, recorded_at: event.recorded_at() }
+    }
+}
+
+/// The receipt that a former append was given, without proof, made from its events in order, of which there is at least
+/// one.
 ///
 /// # Errors
 /// What keeps the store from reading them.
 pub fn receipt_of<E>(
     first_position: Position,
-    events: impl Iterator<Item = Result<RecordedEvent, E>>,
+    events: impl Iterator<Item = Result<FormerEvent, E>>,
 ) -> Result<AppendReceipt, E> {
     let mut receipt = AppendReceipt {
         first_position,
@@ -115,14 +136,13 @@ pub fn receipt_of<E>(
     };
     let mut places = HashMap::new();
     for event in events {
-        let event = event?;
-        receipt.last_position = event.position();
-        receipt.recorded_at = event.recorded_at();
-        let stream = event.stream_name();
+        let FormerEvent { position, stream, version, recorded_at } = event?;
+        receipt.last_position = position;
+        receipt.recorded_at = recorded_at;
         let place = *places.entry(stream.clone()).or_insert(receipt.streams.len());
         match receipt.streams.get_mut(place) {
-            Some((_, version)) => *version = event.version(),
-            None => receipt.streams.push((stream, event.version())),
+            Some((_, last)) => *last = version,
+            None => receipt.streams.push((stream, version)),
         }
     }
     Ok(receipt)

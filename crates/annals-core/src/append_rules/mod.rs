@@ -5,7 +5,8 @@ mod admission;
 mod prepared;
 
 pub use admission::{
-    Admitted, AppendState, Known, StagedAppend, WrittenStream, admit, find_known, receipt_of, stage_append,
+    Admitted, AppendState, FormerEvent, Known, StagedAppend, WrittenStream, admit, find_known, receipt_of,
+    stage_append,
 };
 pub use prepared::{PreparedAppend, PreparedEvent};
 

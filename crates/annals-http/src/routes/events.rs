@@ -125,6 +125,12 @@ impl EventsPage {
     }
 }
 
+/// Whether `/events` would take a query: for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub fn is_events_query(query: &str) -> bool {
+    EventsPage::parse(query).map(|page| page.filter()).is_ok()
+}
+
 pub(super) async fn read_events(
     State(service): State<Service>,
     RawQuery(query): RawQuery,

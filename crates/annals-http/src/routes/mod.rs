@@ -7,6 +7,9 @@ mod projections;
 mod queries;
 mod state;
 
+#[cfg(feature = "fuzzing")]
+pub use events::is_events_query;
+
 use annals_app::RunningApp;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};

@@ -3,6 +3,8 @@
 mod frame;
 mod mark;
 mod record;
+#[cfg(feature = "fuzzing")]
+mod repair;
 mod segment;
 
 pub(crate) use frame::{
@@ -13,6 +15,8 @@ pub(crate) use record::{
     AppendHasher, FrameRecord, FrameRecords, Record, RemovedEvent, body_checksum, decode_record,
     record_length,
 };
+#[cfg(feature = "fuzzing")]
+pub(crate) use repair::repair_frame;
 pub(crate) use segment::{SEGMENT_HEADER_BYTES, SegmentContent, SegmentHeader};
 
 /// The version of the format that this code writes and reads.

@@ -208,6 +208,21 @@ pub(crate) fn record_length(bytes: &[u8]) -> Option<usize> {
     Parts::split(head, 0).ok().map(|parts| parts.body.end)
 }
 
+/// Where a record is.
+#[cfg(feature = "fuzzing")]
+pub(super) struct RecordPlace {
+    pub(super) kind: u8,
+    pub(super) version: u64,
+    pub(super) body: std::ops::Range<usize>,
+}
+
+/// Where the record that begins at `at` is.
+#[cfg(feature = "fuzzing")]
+pub(super) fn record_place(bytes: &[u8], at: usize) -> Option<RecordPlace> {
+    let Parts { kind, version, body, .. } = Parts::split(bytes, at).ok()?;
+    Some(RecordPlace { kind, version: version.get(), body })
+}
+
 /// Reads the record of an event that begins at `at` of `bytes`, checking it alone; the second answer is where it ends.
 pub(crate) fn decode_record(
     bytes: &Bytes,

@@ -65,7 +65,7 @@ impl DirectoryShape {
             && self.number_bits <= 40
             && self.entry_bits() <= bits::WIDEST
             && self.deviation_bits <= bits::WIDEST
-            && self.count < 1 << 40
+            && self.count <= u64::from(u32::MAX)
             && self.least_deviation.unsigned_abs() <= self.count
     }
 }

@@ -120,6 +120,18 @@ impl RunHeader {
         (self.last.get() + 1).saturating_sub(self.first.get())
     }
 
+    /// Whether the sections are as large as what the header says is in them, so that nobody looks for more.
+    fn is_filled(&self) -> bool {
+        let bits_of = |section: Section| self.sections[section as usize].1.saturating_mul(8);
+        let directory = |shape: &DirectoryShape, starts, entries| {
+            bits_of(starts) >= (shape.buckets() + 1) * u64::from(shape.deviation_bits)
+                && bits_of(entries) >= shape.count * u64::from(shape.entry_bits())
+        };
+        bits_of(Section::TermOffsets) / 32 >= self.terms
+            && directory(&self.term_directory, Section::TermStarts, Section::TermEntries)
+            && directory(&self.id_directory, Section::IdStarts, Section::IdEntries)
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&RUN_VERSION.to_le_bytes());
@@ -373,10 +385,14 @@ impl RunFile {
         }
         let end = (header.pages + 1) * PAGE_BYTES as u64;
         let within = |(offset, length): &(u64, u64)| {
-            offset.checked_add(*length).is_some_and(|section_end| section_end <= end)
+            *offset >= PAGE_BYTES as u64
+                && offset.checked_add(*length).is_some_and(|section_end| section_end <= end)
         };
         if !header.sections.iter().all(within) {
             return Err("a section goes beyond its end".to_owned());
+        }
+        if !header.is_filled() {
+            return Err("its sections are smaller than what they are said to hold".to_owned());
         }
         let checked = (0..pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         Ok(Self { path, header, bytes, checked, just_written })
@@ -477,4 +493,21 @@ impl RunFile {
     pub(crate) fn length(&self) -> u64 {
         self.all().len() as u64
     }
+}
+
+/// Puts the checksums of a file right, for the fuzz targets: those of its pages, and that of its header.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn repair_run(file: &mut Vec<u8>, store: StoreId) {
+    let pages = (file.len() / (PAGE_BYTES + 4)).max(1);
+    file.resize(pages * PAGE_BYTES, 0);
+    let checksums: Vec<u8> =
+        file.chunks(PAGE_BYTES).skip(1).flat_map(|page| crc32c::crc32c(page).to_le_bytes()).collect();
+    file[..8].copy_from_slice(MAGIC);
+    file[8..12].copy_from_slice(&RUN_VERSION.to_le_bytes());
+    file[12..16].copy_from_slice(&crc32c::crc32c(&checksums).to_le_bytes());
+    // Of the six numbers behind that the last is how many pages follow the header.
+    file[56..64].copy_from_slice(&(pages as u64 - 1).to_le_bytes());
+    let checksum = store.checksum(&file[..CHECKSUM_AT]).to_le_bytes();
+    file[CHECKSUM_AT..PAGE_BYTES].copy_from_slice(&checksum);
+    file.extend_from_slice(&checksums);
 }

@@ -67,7 +67,7 @@ pub(crate) fn decode_term(bytes: &[u8]) -> Option<TermRecord<'_>> {
     }
     let postings = Postings::parse(rest)?;
     if let Some(mut known) = count_after {
-        known.after.version = Version::new(known.version_before.get() + postings.len() as u64);
+        known.after.version = Version::new(known.version_before.get().saturating_add(postings.len() as u64));
         span = Some(known);
     }
     Some(TermRecord { term, span, postings })

@@ -313,3 +313,28 @@ fn compaction_and_a_new_index_leave_the_states_of_streams() {
     let log = EventLog::open(folder.path(), LogOptions { rebuild_index: true, ..without_marks() }).unwrap();
     assert_eq!(block_on(log.stream_state(&stream)).unwrap(), before);
 }
+
+#[test]
+fn a_changed_store_id_moves_no_segment_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path());
+    append(&log, "a-1", "1");
+    drop(log);
+    let segment = folder.path().join("segments/00000000000000000001.segment");
+    let before = std::fs::read(&segment).unwrap();
+    let format = folder.path().join("format");
+    let mut text = std::fs::read(&format).unwrap();
+    let last = text.len() - 2;
+    text[last] = if text[last] == b'0' { b'1' } else { b'0' };
+    std::fs::write(&format, text).unwrap();
+    let opened = EventLog::open(folder.path(), without_marks());
+    assert!(opened.is_err_and(|error| error.to_string().contains("format")));
+    assert_eq!(std::fs::read(&segment).unwrap(), before);
+}
+
+#[test]
+fn an_empty_log_can_be_compacted() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = open(folder.path()).compact_blocking(&(Box::new(|_, _| {}) as _)).unwrap();
+    assert_eq!(report.segments, 0);
+}

@@ -1,21 +1,23 @@
 //! The tests of the embedded log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_bytes;
 mod compaction;
 mod conformance;
 mod crash;
-#[allow(dead_code, unused_imports)]
 mod damage;
 mod faults;
 mod folder;
 mod found_by_reading;
 mod golden;
+mod interleavings;
+#[path = "../../examples/killed_writer/appends.rs"]
+mod killed_appends;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../memory_disk/mod.rs"]
 mod memory_disk;
 mod model;
 mod readers;
-#[allow(dead_code, unused_imports)]
 mod simulation;
 
 use std::path::Path;

@@ -81,7 +81,9 @@ fn the_api_does_what_the_documentation_says() {
         refused.contains("the balance is 75.00 CZK") && refused.contains("balance-not-zero"),
         "{refused}"
     );
-    let locked = place.fails(&["query", "Balances"], 1);
+    // Beside the service one may read the store; writing it is the service's alone.
+    assert_eq!(place.json(&["query", "BalanceOf", "account=42"])["balance"], "75.00");
+    let locked = place.fails(&["execute", "account", "42", "DepositMoney", "amount=1.00"], 1);
     assert!(locked.contains(&format!("process {}", serving.process_id())), "{locked}");
     assert!(locked.contains(&format!("--server {}", serving.url)), "{locked}");
 

@@ -32,7 +32,8 @@ pub(crate) struct Subject {
     setup: Setup,
     tree: Tree,
     expected: Expectation,
-    other: Tree,
+    other_store: Tree,
+    other_history: Tree,
 }
 
 impl Subject {
@@ -49,20 +50,18 @@ impl Subject {
 
     fn made_by(sessions: &[&[Action]], setup: u64) -> Self {
         let setup = Setup::nth(setup);
-        let (tree, expected) = Self::store(sessions, setup);
-        Self { setup, tree, expected, other: Self::store(sessions, setup).0 }
-    }
-
-    fn store(sessions: &[&[Action]], setup: Setup) -> (Tree, Expectation) {
-        let mut run = Run::new(SimDisk::holding(Tree::default()), Vec::new(), setup);
-        for actions in sessions {
-            run.open().unwrap();
-            for action in *actions {
-                assert_eq!(run.perform(*action), Vec::<String>::new());
-            }
-            run.close();
-        }
-        (run.disk.tree(), Expectation::after(&run.history, usize::MAX))
+        let fresh = || Run::new(SimDisk::holding(Tree::default()), Vec::new(), setup);
+        let (mut run, mut other_store) = (fresh(), fresh());
+        perform(&mut other_store, sessions);
+        let (first, rest) = sessions.split_at(1);
+        perform(&mut run, first);
+        let mut other_history = Run::new(SimDisk::holding(run.disk.tree()), run.history.clone(), setup);
+        other_history.next_number += 500;
+        perform(&mut other_history, rest);
+        perform(&mut run, rest);
+        let expected = Expectation::after(&run.history, usize::MAX);
+        let (other_store, other_history) = (other_store.disk.tree(), other_history.disk.tree());
+        Self { setup, tree: run.disk.tree(), expected, other_store, other_history }
     }
 
     /// Every harm to the files that `concerned` names.
@@ -73,7 +72,7 @@ impl Subject {
     fn examine(&self, harm: &Harm, planted: Option<Planted>) -> Result<Outcome, String> {
         let setup = self.setup.making(planted);
         let mut image = self.tree.clone();
-        harm.apply(&mut image, &self.other);
+        harm.apply(&mut image, &self.other_store, &self.other_history);
         if image == self.tree {
             return Ok(Outcome::Harmless);
         }
@@ -86,6 +85,11 @@ impl Subject {
             Err(error) => return Err(format!("an error that does not name the damage: {error}")),
         };
         let report = block_on(log.verify(Box::new(|_, _| {}))).map_err(|error| error.to_string())?;
+        if matches!(harm, Harm::OfAnotherHistory { .. }) && (log.damage().is_some() || !report.is_sound()) {
+            // It is sound by itself: that it does not belong here shows only where the chain of hashes goes on.
+            drop(log);
+            return untouched(&image, &disk.tree()).map(|()| Outcome::Noticed);
+        }
         let readable = right_events(&log, &self.expected.certain)?;
         if log.damage().is_none() && report.is_sound() && readable.iter().all(|(_, readable)| *readable) {
             drop(log);
@@ -111,6 +115,17 @@ impl Subject {
         }
         drop(log);
         untouched(&image, &disk.tree()).map(|()| Outcome::Noticed)
+    }
+}
+
+/// Opens the log, does some things, and closes it, once for each list of things.
+fn perform(run: &mut Run, sessions: &[&[Action]]) {
+    for actions in sessions {
+        run.open().unwrap();
+        for action in *actions {
+            assert_eq!(run.perform(*action), Vec::<String>::new());
+        }
+        run.close();
     }
 }
 
@@ -221,12 +236,20 @@ fn damage_while_open_is_noticed() {
     damage_while_open(None).unwrap();
 }
 
-/// Not a test yet: it has not been seen to pass on the new index.
+#[test]
 fn all_damage_is_noticed_or_harmless() {
     let begun = std::time::Instant::now();
     let [large, indexed, small] = Subject::all();
     let found = run(&large, &large.harms(|_| true), None, false, Found::default());
-    let found = run(&indexed, &indexed.harms(|path| base_name(path) != "mark"), None, false, found);
+    let mut indexed_harms = indexed.harms(|path| base_name(path) != "mark");
+    if !crate::simulation::random::long_run() {
+        // What is derived is checked by pages, so one bit of each byte stands for the others.
+        indexed_harms.retain(|harm| match harm {
+            Harm::FlippedBit { path, bit } => !path.contains("/index/") || bit % 8 == bit / 8 % 8,
+            _ => true,
+        });
+    }
+    let found = run(&indexed, &indexed_harms, None, false, found);
     // The mark's many zeros were all flipped in the larger store.
     let found = run(&small, &small.harms(|path| base_name(path) != "mark"), None, false, found);
     let kinds: Vec<String> =

@@ -38,6 +38,10 @@ pub(crate) enum Harm {
     OfAnotherStore {
         path: String,
     },
+    /// The file is that of a copy of the store in which other events were stored since.
+    OfAnotherHistory {
+        path: String,
+    },
 }
 
 impl Harm {
@@ -49,10 +53,16 @@ impl Harm {
             Self::Removed { .. } => "removed_files",
             Self::Swapped { .. } | Self::CopiedFrom { .. } => "swapped_files",
             Self::OfAnotherStore { .. } => "files_of_another_store",
+            Self::OfAnotherHistory { .. } => "files_of_another_history",
         }
     }
 
-    pub(crate) fn apply(&self, tree: &mut Tree, other: &Tree) {
+    /// Whether it is done to a whole file.
+    pub(crate) fn is_of_whole_file(&self) -> bool {
+        !matches!(self, Self::FlippedBit { .. } | Self::CutAt { .. } | Self::Zeroed { .. })
+    }
+
+    pub(crate) fn apply(&self, tree: &mut Tree, other_store: &Tree, other_history: &Tree) {
         let content = |tree: &Tree, path: &str| tree.file_at(path).unwrap_or_default().to_vec();
         match self {
             Self::FlippedBit { path, bit } => {
@@ -84,7 +94,11 @@ impl Harm {
                 tree.replace(path, bytes);
             }
             Self::OfAnotherStore { path } => {
-                let bytes = content(other, path);
+                let bytes = content(other_store, path);
+                tree.replace(path, bytes);
+            }
+            Self::OfAnotherHistory { path } => {
+                let bytes = content(other_history, path);
                 tree.replace(path, bytes);
             }
         }
@@ -111,6 +125,7 @@ pub(crate) fn harms_to(tree: &Tree, concerned: impl Fn(&str) -> bool) -> Vec<Har
         }
         harms.push(Harm::Removed { path: path.clone() });
         harms.push(Harm::OfAnotherStore { path: path.clone() });
+        harms.push(Harm::OfAnotherHistory { path: path.clone() });
         for (other, _) in files.iter().filter(|(other, _)| *other != path && parent(other) == parent(&path)) {
             let other = (*other).to_owned();
             harms.push(Harm::CopiedFrom { path: path.clone(), source: other.clone() });

@@ -1,7 +1,7 @@
 //! Torn tails are set aside; damaged bytes are named and kept.
 
 pub(crate) mod everywhere;
-mod harms;
+pub(crate) mod harms;
 
 use std::path::{Path, PathBuf};
 

@@ -14,6 +14,7 @@ pub(crate) mod found;
 mod groups;
 pub(crate) mod history;
 pub(crate) mod images;
+mod planted;
 pub(crate) mod random;
 pub(crate) mod tears;
 pub(crate) mod tree;

@@ -10,6 +10,7 @@ use super::random::seed;
 use super::tree::base_name;
 use super::workload::{Action, Base, Workload};
 use crate::damage::everywhere::{self, Subject};
+use crate::damage::harms::Harm;
 
 /// The test that notices a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +63,12 @@ fn first_violation(noticed_by: NoticedBy, planted: Option<Planted>) -> Option<St
         NoticedBy::Crashes => crashes::run(&short_plan(planted)).violations().into_iter().next(),
         NoticedBy::Errors => errors::run(&short_workloads(), planted, true).violations.into_iter().next(),
         NoticedBy::Damage => Subject::all().iter().find_map(|subject| {
-            let harms =
-                subject.harms(|path| base_name(path) != "mark").into_iter().step_by(7).collect::<Vec<_>>();
+            let harms = subject.harms(|path| base_name(path) != "mark").into_iter().enumerate();
+            let some = harms.filter(|(number, harm)| number % 7 == 0 || harm.is_of_whole_file());
+            // What is done to whole files is quick to try, and noticed most easily.
+            let (whole, parts): (Vec<_>, Vec<_>) =
+                some.map(|(_, harm)| harm).partition(Harm::is_of_whole_file);
+            let harms = [whole, parts].concat();
             let found = everywhere::run(subject, &harms, planted, true, everywhere::Found::default());
             found.violations.into_iter().next()
         }),
@@ -85,12 +90,13 @@ fn short_plan(planted: Option<Planted>) -> Plan {
 
 fn short_workloads() -> Vec<Workload> {
     use Action::{AppendMany, AppendOne, Checkpoint, Compact, DeleteIndex, Roll, Seal, Truncate};
-    let written: [&[Action]; 5] = [
+    let written: [&[Action]; 6] = [
         &[AppendMany],
         &[Checkpoint],
         &[Roll, AppendOne],
         &[Truncate, Seal, Compact],
         &[AppendOne, DeleteIndex],
+        &[Roll, Truncate, Compact],
     ];
     let written = written.iter().map(|actions| (Base::Written, actions.to_vec()));
     let all = written.chain([(Base::Nothing, vec![AppendMany])]);

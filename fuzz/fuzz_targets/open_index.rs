@@ -1,0 +1,28 @@
+//! A log one of whose index files holds other bytes: it opens, and answers or reports.
+#![no_main]
+
+#[allow(dead_code)]
+#[path = "base.rs"]
+mod base;
+#[allow(dead_code)]
+#[path = "../../crates/annals-log/tests/memory_disk/mod.rs"]
+mod memory_disk;
+
+use annals_log::EventLog;
+use annals_log::fuzzing::repair_index;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let Some((mode, script)) = input.split_first() else { return };
+    let (path, bytes) = base::file(".run");
+    let mut bytes = if mode & 1 == 0 { base::changed(bytes, script) } else { script.to_vec() };
+    if mode & 2 == 0 {
+        repair_index(&mut bytes, base::STORE);
+    }
+    let disk = base::with(&path, bytes);
+    let log = EventLog::open(base::FOLDER, base::options(&disk)).expect("the index is derived");
+    base::ask_everything(&log);
+    // What is made up, with checksums that are right, is looked up but not merged: nobody but a forger writes it.
+    if mode & 26 == 2 {
+        base::change_everything(&log);
+    }
+});
