@@ -9,7 +9,7 @@ mod base;
 mod memory_disk;
 
 use annals_log::EventLog;
-use annals_log::fuzzing::repair_index;
+use annals_log::internals::repair_index;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let Some((mode, script)) = input.split_first() else { return };

@@ -10,7 +10,7 @@ mod memory_disk;
 
 use annals_core::{EventStore, block_on};
 use annals_log::EventLog;
-use annals_log::fuzzing::repair_segment;
+use annals_log::internals::repair_segment;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let Some((mode, script)) = input.split_first() else { return };

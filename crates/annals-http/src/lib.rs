@@ -8,7 +8,7 @@ mod server;
 
 pub use guard::Tokens;
 pub use problem::Problem;
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub use routes::is_events_query;
 pub use server::{ServeError, ServeOptions, Server};

@@ -1,10 +1,11 @@
-//! Runs the tests of the log and keeps what they print as evidence, with the machine and the commit.
+//! Runs the tests of the log and keeps what they print as evidence, with the machine and the commit: in
+//! `docs/evidence.json`, and as a table in `docs/reliability.md`.
 //!
-//! `cargo run --release -p annals-log --example evidence -- [--output FILE] [LOGFILE]`. With LOGFILE the tests are not run again: it
-//! is what `cargo test -p annals-log -- --show-output` printed. Fails when a test failed, and writes nothing then.
+//! `cargo run --release -p annals-log --example evidence -- [LOGFILE]`. With LOGFILE the tests are not run again: it is what
+//! `cargo test -p annals-log -- --show-output` printed. Fails when a test failed, and writes nothing then.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use annals_core::{Clock, SystemClock};
@@ -15,6 +16,9 @@ type Failure = Box<dyn std::error::Error>;
 const TESTS: [&str; 6] = ["test", "-p", "annals-log", "--locked", "--", "--show-output"];
 /// So begins a line that a test prints as evidence; JSON follows.
 const EVIDENCE: &str = "evidence: ";
+/// So begins and ends the table in the page.
+const BEGIN: &str = "<!-- evidence begins";
+const END: &str = "<!-- evidence ends -->";
 
 fn main() -> ExitCode {
     match run() {
@@ -27,16 +31,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let mut output = PathBuf::from("evidence.json");
-    let mut log_file = None;
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--output" => output = arguments.next().ok_or("--output needs a file")?.into(),
-            _ => log_file = Some(PathBuf::from(argument)),
-        }
-    }
-    let printed = match log_file {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let output = docs.join("evidence.json");
+    let printed = match std::env::args().nth(1).map(PathBuf::from) {
         Some(path) => {
             std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?
         }
@@ -61,8 +58,29 @@ fn run() -> Result<(), Failure> {
         "evidence": evidence,
     });
     std::fs::write(&output, format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    show(&docs.join("reliability.md"), &evidence)?;
     println!("{} pieces of evidence are in {}", evidence.len(), output.display());
     Ok(())
+}
+
+/// Puts a table of the evidence between its two marks in a page.
+fn show(page: &Path, evidence: &[Value]) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(page)?;
+    let (before, rest) = text.split_once(BEGIN).ok_or("the page has no mark where the evidence begins")?;
+    let (told, rest) = rest.split_once('\n').ok_or("the mark is not a line of its own")?;
+    let (_, after) = rest.split_once(END).ok_or("the page has no mark where the evidence ends")?;
+    let mut table = String::from("| test | found |\n|---|---|\n");
+    for piece in evidence {
+        let fields = piece.as_object().ok_or("a piece of evidence is no object")?;
+        let shown = fields.iter().filter(|(name, _)| *name != "test").map(|(name, value)| match value {
+            Value::Object(parts) => format!("{name}: {} kinds", parts.len()),
+            Value::String(text) => format!("{name} {text}"),
+            number => format!("{name} {number}"),
+        });
+        let test = fields.get("test").and_then(Value::as_str).ok_or("a piece of evidence names no test")?;
+        table += &format!("| {test} | {} |\n", shown.collect::<Vec<_>>().join(", "));
+    }
+    Ok(std::fs::write(page, format!("{before}{BEGIN}{told}\n{table}{END}{after}"))?)
 }
 
 /// Runs the tests, showing what they print.

@@ -11,8 +11,10 @@ use crate::storage::StorageFile;
 
 /// Segments are prewritten in steps that double up to this size.
 const LARGEST_STEP_BYTES: u64 = 8 << 20;
-/// A frame of this size pays for the file's growth itself: writing everything twice would cost more than it saves.
-const LARGE_FRAME_BYTES: u64 = 128 << 10;
+/// Frames of this size pay for the file's growth themselves: writing everything twice would cost more than it saves.
+const LARGE_FRAME_BYTES: u64 = 64 << 10;
+/// The mean is over about so many frames.
+const FRAMES_IN_MEAN: u64 = 8;
 
 pub(crate) struct ActiveSegment {
     pub(crate) segment: Arc<Segment>,
@@ -21,6 +23,8 @@ pub(crate) struct ActiveSegment {
     /// Up to here the file has blocks on disk, so that a barrier flushes data only.
     pub(crate) prewritten: u64,
     pub(crate) step: u64,
+    /// How large frames have been of late.
+    pub(crate) mean_frame_bytes: u64,
 }
 
 /// A call of the disk that failed.
@@ -71,7 +75,9 @@ impl ActiveSegment {
     /// Prewrites zeros so that `length` more bytes have blocks on disk.
     pub(crate) fn make_room(&mut self, length: u64) -> Result<(), Failed> {
         let needed = self.end + length;
-        if needed <= self.prewritten || length >= LARGE_FRAME_BYTES {
+        let mean = (self.mean_frame_bytes * (FRAMES_IN_MEAN - 1) + length) / FRAMES_IN_MEAN;
+        self.mean_frame_bytes = mean;
+        if needed <= self.prewritten || mean.max(length / 2) >= LARGE_FRAME_BYTES {
             return Ok(());
         }
         let step = (self.end + self.step).max(needed);

@@ -158,13 +158,13 @@ impl Commits {
         let begun = self.taken_back.load(Ordering::Acquire);
         let mut group = self.begin_group(*staging);
         self.stage(&mut group, self.take_waiting(0));
-        let mut writer = writer.unwrap_or_else(|| self.wait_for_barrier());
+        let mut writer = writer.unwrap_or_else(|| self.stage_until_durable(&mut group));
         if self.taken_back.load(Ordering::Acquire) != begun {
             self.stage_again(&mut group, *staging, &writer);
         }
         let undecided = std::mem::take(&mut group.undecided);
         self.stage(&mut group, undecided);
-        // Those who came while the frame before this one was made durable.
+        // The last ones who came while the frame before this one was made durable.
         let more = self.take_waiting(group.pending.frame.length());
         self.stage(&mut group, more);
         if !group.pending.is_empty() {
@@ -185,17 +185,24 @@ impl Commits {
         }
     }
 
-    /// Takes the writer once the frame before is durable.
+    /// Takes the writer once the frame before is durable, and stages those who come until then.
     ///
     /// A barrier takes about as long as it takes to put a thread to sleep and wake it again, so this thread stays awake
-    /// for that time and lets others run.
-    fn wait_for_barrier(&self) -> MutexGuard<'_, Writer> {
-        let begun = Instant::now();
-        while begun.elapsed() < LONGEST_WAIT_AWAKE {
+    /// for that time after the last one who came, and lets others run.
+    fn stage_until_durable(&self, group: &mut Group) -> MutexGuard<'_, Writer> {
+        let mut idle_since = Instant::now();
+        while idle_since.elapsed() < LONGEST_WAIT_AWAKE {
             match self.writer.try_lock() {
                 Ok(writer) => return writer,
                 Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            let more = self.take_waiting(group.pending.frame.length());
+            if more.is_empty() {
+                std::thread::yield_now();
+            } else {
+                self.stage(group, more);
+                idle_since = Instant::now();
             }
         }
         lock(&self.writer)

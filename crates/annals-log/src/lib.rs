@@ -10,9 +10,9 @@ mod enter;
 mod folder;
 mod follow;
 mod format;
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "internals")]
 #[doc(hidden)]
-pub mod fuzzing;
+pub mod internals;
 mod lock;
 mod log;
 mod maintenance;

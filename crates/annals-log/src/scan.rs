@@ -121,7 +121,10 @@ impl Scanner {
     /// The offset and header of the first frame header of this store at or after `offset`.
     pub(crate) fn next_header(&mut self, mut offset: u64) -> std::io::Result<Option<(u64, FrameHeader)>> {
         while offset < self.length {
-            let chunk = self.bytes(offset, WINDOW_BYTES)?;
+            // What is left of the window first: behind each of many headers it would be read again as a whole.
+            let left = (self.window_start + self.window.len() as u64).saturating_sub(offset) as usize;
+            let inside = offset >= self.window_start && left >= FRAME_HEADER_BYTES;
+            let chunk = self.bytes(offset, if inside { left } else { WINDOW_BYTES })?;
             for (at, _) in
                 chunk.windows(FRAME_MAGIC.len()).enumerate().filter(|(_, four)| *four == FRAME_MAGIC)
             {

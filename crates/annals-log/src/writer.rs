@@ -68,6 +68,7 @@ impl Writer {
             segment: Arc::clone(segment),
             end: *end,
             prewritten: segment.file.length().unwrap_or(*end),
+            mean_frame_bytes: 0,
             step: options.prewrite_bytes,
         });
         Self {
@@ -181,8 +182,9 @@ impl Writer {
             }
             // What was written of the frame is not whole, but it must not stand in the way of the next one.
             if let Err(cut) = active.file().set_len(active.end) {
-                self.failed =
-                    Some(format!("a frame could not be written ({error}) nor removed again ({cut})"));
+                let reason = format!("a frame could not be written ({error}) nor removed again ({cut})");
+                self.failed = Some(format!("{reason}; reopen the store to go on"));
+                return Err(StoreError::OutcomeUnknown { reason });
             }
             active.prewritten = active.end;
             return Err(StoreError::io("write", &active.segment.path, error));
@@ -231,9 +233,10 @@ impl Writer {
     fn roll(&mut self) -> Result<(), StoreError> {
         self.trim()?;
         let path = self.places.segment(self.head.next());
-        let created =
+        let mut created =
             self.create_segment(&path).map_err(|failed| self.step_failed("create", &path, failed))?;
         if let Some(ended) = self.active.take() {
+            created.mean_frame_bytes = ended.mean_frame_bytes;
             ended.segment.seal();
         }
         self.index.segments.put(Arc::clone(&created.segment));
@@ -273,7 +276,13 @@ impl Writer {
         };
         let end = SEGMENT_HEADER_BYTES as u64;
         let segment = Arc::new(Segment::new(first_position, path.to_owned(), file));
-        let mut active = ActiveSegment { segment, end: 0, prewritten: 0, step: self.first_step_bytes };
+        let mut active = ActiveSegment {
+            segment,
+            end: 0,
+            prewritten: 0,
+            step: self.first_step_bytes,
+            mean_frame_bytes: 0,
+        };
         active.make_room(end)?;
         active.file().write_all_at(&header.encode(), 0)?;
         Failed::of_barrier(active.file().sync_data())?;

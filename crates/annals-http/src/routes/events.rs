@@ -125,8 +125,8 @@ impl EventsPage {
     }
 }
 
-/// Whether `/events` would take a query: for the fuzz targets.
-#[cfg(feature = "fuzzing")]
+/// Whether `/events` would take a query: for fuzz targets.
+#[cfg(feature = "internals")]
 pub fn is_events_query(query: &str) -> bool {
     EventsPage::parse(query).map(|page| page.filter()).is_ok()
 }

@@ -7,7 +7,7 @@ mod projections;
 mod queries;
 mod state;
 
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "internals")]
 pub use events::is_events_query;
 
 use annals_app::RunningApp;

@@ -3,7 +3,7 @@
 mod frame;
 mod mark;
 mod record;
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "internals")]
 mod repair;
 mod segment;
 
@@ -15,7 +15,7 @@ pub(crate) use record::{
     AppendHasher, FrameRecord, FrameRecords, Record, RemovedEvent, body_checksum, decode_record,
     record_length,
 };
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "internals")]
 pub(crate) use repair::repair_frame;
 pub(crate) use segment::{SEGMENT_HEADER_BYTES, SegmentContent, SegmentHeader};
 

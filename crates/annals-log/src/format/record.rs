@@ -209,7 +209,7 @@ pub(crate) fn record_length(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Where a record is.
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "internals")]
 pub(super) struct RecordPlace {
     pub(super) kind: u8,
     pub(super) version: u64,
@@ -217,7 +217,7 @@ pub(super) struct RecordPlace {
 }
 
 /// Where the record that begins at `at` is.
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "internals")]
 pub(super) fn record_place(bytes: &[u8], at: usize) -> Option<RecordPlace> {
     let Parts { kind, version, body, .. } = Parts::split(bytes, at).ok()?;
     Some(RecordPlace { kind, version: version.get(), body })

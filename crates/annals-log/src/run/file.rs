@@ -496,7 +496,7 @@ impl RunFile {
 }
 
 /// Puts the checksums of a file right, for the fuzz targets: those of its pages, and that of its header.
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "internals")]
 pub(crate) fn repair_run(file: &mut Vec<u8>, store: StoreId) {
     let pages = (file.len() / (PAGE_BYTES + 4)).max(1);
     file.resize(pages * PAGE_BYTES, 0);

@@ -15,7 +15,7 @@ mod reader;
 mod terms;
 
 pub(crate) use build::{RunContent, hash_seed, write_run};
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "internals")]
 pub(crate) use file::repair_run;
 pub(crate) use file::{Resume, RunName};
 pub(crate) use merge::{MergeContext, Rewritten, merge_runs};
