@@ -1,9 +1,8 @@
 //! The consistency boundary: state, commands, events, and the two pure functions between them.
 
 use annals_core::{Position, Timestamp, Version};
-use serde::Serialize;
 
-use crate::{Command, Event, Principal};
+use crate::{Command, Event, Principal, State};
 
 /// A domain's word that a command cannot be done: what it says is for the customer, its code is for programs.
 pub trait DomainError: std::error::Error + Send + Sync + 'static {
@@ -15,9 +14,12 @@ pub trait DomainError: std::error::Error + Send + Sync + 'static {
 ///
 /// Both functions are pure: the same state, command and context give the same events, and the same events give the
 /// same state. That is why a command may be decided again when somebody else was faster.
-pub trait Aggregate: Default + Clone + Serialize + Send + Sync + 'static {
+pub trait Aggregate: Default + Clone + State {
     /// The category of its streams: entity `42` of category `account` lives in the stream `account-42`.
     const CATEGORY: &'static str;
+    /// To be raised when [`apply`](Self::apply) folds events in another way than before, so that states that were saved by
+    /// then are made anew. What changes the fields of the state is noticed without that.
+    const FOLDING: u32 = 1;
     /// What it can be asked to do.
     type Command: Command;
     /// What can have happened to it.
@@ -60,4 +62,7 @@ pub enum At {
     Position(Position),
     /// As it was known at this moment: with every event recorded until then.
     RecordedAt(Timestamp),
+    /// As it was in the world at this moment, as far as is known now: with every event that had happened until then,
+    /// whenever it was recorded.
+    OccurredAt(Timestamp),
 }

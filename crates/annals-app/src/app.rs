@@ -18,7 +18,9 @@ use crate::{
     QueryContext, QueryError, Rejection, RunningApp,
 };
 
-type MakeHandler = Box<dyn Fn(Arc<dyn EventStore>, Category) -> Arc<dyn CommandHandler> + Send + Sync>;
+type MakeHandler = Box<
+    dyn Fn(Arc<dyn EventStore>, Arc<dyn ReadModelStore>, Category) -> Arc<dyn CommandHandler> + Send + Sync,
+>;
 type Wrap = Box<dyn FnOnce(CommandService) -> CommandService + Send + Sync>;
 
 /// What an application is made of: its aggregates, projections and queries.
@@ -30,7 +32,7 @@ type Wrap = Box<dyn FnOnce(CommandService) -> CommandService + Send + Sync>;
 /// # #[derive(Event, Serialize, Deserialize)] #[annals(crate = annals_app)] enum Ticked { Ticked }
 /// # #[derive(Command, Serialize, Deserialize)] #[annals(crate = annals_app)] enum Tick { Tick }
 /// # #[derive(Debug, thiserror::Error, DomainError)] #[annals(crate = annals_app)] enum Never {}
-/// # #[derive(Default, Clone, Serialize)] struct Clock { ticks: u64 }
+/// # #[derive(Default, Clone, Serialize, Deserialize, State)] #[annals(crate = annals_app)] struct Clock { ticks: u64 }
 /// # impl Aggregate for Clock {
 /// #     const CATEGORY: &'static str = "clock";
 /// #     type Command = Tick; type Event = Ticked; type Error = Never;
@@ -108,7 +110,7 @@ impl App {
     #[must_use]
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
         let make: MakeHandler =
-            Box::new(|store, category| Arc::new(AggregateHandler::<A>::new(store, category)));
+            Box::new(|store, models, category| Arc::new(AggregateHandler::<A>::new(store, models, category)));
         self.handlers.push((A::CATEGORY, make));
         self
     }
@@ -169,7 +171,7 @@ impl App {
     ) -> Result<RunningApp, StartError> {
         let mut handlers: BTreeMap<&'static str, Arc<dyn CommandHandler>> = BTreeMap::new();
         for (name, make) in self.handlers {
-            let handler = make(Arc::clone(&store), Category::new(name)?);
+            let handler = make(Arc::clone(&store), Arc::clone(&models), Category::new(name)?);
             if handlers.insert(name, handler).is_some() {
                 return Err(StartError::DuplicateName { kind: "aggregates", name: name.to_owned() });
             }

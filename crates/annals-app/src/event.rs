@@ -1,11 +1,20 @@
 //! Events as an application sees them.
 
-use annals_core::{NameError, Position, RecordedEvent, Tag};
+use annals_core::{BoxError, EventType, NameError, Position, Tag};
 
-use crate::{Named, codec};
+use crate::{Named, Upcaster};
 
 /// The events of an aggregate: `derive(Event)` writes it.
 pub trait Event: Named {
+    /// What takes events of older forms to those of today: `#[event(upcasters = …)]` on the type.
+    const UPCASTERS: &'static [Upcaster] = &[];
+
+    /// The types under which its events are stored, those of older forms among them: for the filter of a projection.
+    fn stored_types() -> Vec<EventType> {
+        let older = Self::UPCASTERS.iter().map(|upcaster| &upcaster.from);
+        Self::NAMES.iter().chain(older).filter_map(|name| EventType::new(*name).ok()).collect()
+    }
+
     /// The tags under which the event is to be found across streams.
     ///
     /// # Errors
@@ -18,7 +27,8 @@ pub trait Event: Named {
 /// A stored event cannot be read as the type that its name stands for.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the event {event_type} at position {position} cannot be read: {source}; was its Rust type changed since?"
+    "the event {event_type} at position {position} cannot be read: {source}; was its Rust type changed since? An upcaster \
+     can take the old form to the new one"
 )]
 pub struct UnreadableEvent {
     /// Where the event is.
@@ -26,17 +36,5 @@ pub struct UnreadableEvent {
     /// Its type.
     pub event_type: String,
     /// What does not fit.
-    pub source: serde_json::Error,
-}
-
-/// Reads a stored event; `None` for one that the type does not know, which is passed by.
-///
-/// # Errors
-/// [`UnreadableEvent`] for one that it knows by name but cannot read.
-pub fn decode_event<E: Named>(event: &RecordedEvent) -> Result<Option<E>, UnreadableEvent> {
-    codec::decode(event.event_type(), event.payload()).map_err(|source| UnreadableEvent {
-        position: event.position(),
-        event_type: event.event_type().to_owned(),
-        source,
-    })
+    pub source: BoxError,
 }

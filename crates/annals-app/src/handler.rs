@@ -3,11 +3,12 @@
 use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals_core::{
     AppendError, AppendReceipt, AppendRequest, BoxFuture, Category, CausationId, Conflict, EventId,
-    EventType, ExpectedVersion, Filter, NewEvent, ReadFrom, ReadRequest, RecordedEvent, StoreError,
-    StreamName, Timestamp, Version,
+    EventStore, EventType, ExpectedVersion, Filter, NewEvent, ReadFrom, ReadModelStore, ReadRequest,
+    RecordedEvent, StoreError, StreamName, Timestamp, Version,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use crate::command::CommandPayload;
 use crate::repository::{Folded, Repository, StateView};
 use crate::{
     Aggregate, At, CommandOptions, CommandOutcome, CommandRequest, Context, Error, Event, Executed, Named,
-    OutcomeEvent, Rejection, Unknown, codec, decode_event,
+    OutcomeEvent, Rejection, StateDifference, Unknown, codec, decode_event,
 };
 
 /// How often a command is decided again when others were faster.
@@ -31,6 +32,12 @@ pub(crate) trait CommandHandler: Send + Sync {
     fn event_names(&self) -> &'static [&'static str];
     fn handle(&self, request: CommandRequest) -> BoxFuture<'_, Result<CommandOutcome, Error<Rejection>>>;
     fn state<'a>(&'a self, id: &'a str, at: At) -> BoxFuture<'a, Result<StateView, Error<Rejection>>>;
+    fn difference<'a>(
+        &'a self,
+        id: &'a str,
+        from: Version,
+        to: Version,
+    ) -> BoxFuture<'a, Result<StateDifference, Error<Rejection>>>;
 }
 
 pub(crate) struct AggregateHandler<A> {
@@ -60,9 +67,13 @@ struct Decision<'a, A: Aggregate> {
 }
 
 impl<A: Aggregate> AggregateHandler<A> {
-    pub(crate) fn new(store: Arc<dyn annals_core::EventStore>, category: Category) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn EventStore>,
+        models: Arc<dyn ReadModelStore>,
+        category: Category,
+    ) -> Self {
         let turns = (0..TURNS).map(|_| Mutex::new(())).collect();
-        Self { repository: Repository::new(store), category, turns, hasher: RandomState::new() }
+        Self { repository: Repository::new(store, models), category, turns, hasher: RandomState::new() }
     }
 
     fn command(request: &mut CommandRequest) -> Result<A::Command, Error<Rejection>> {
@@ -175,8 +186,7 @@ impl<A: Aggregate> AggregateHandler<A> {
         after.version = receipt.version_of(decision.stream.as_str()).unwrap_or(after.version);
         after.position = receipt.last_position;
         after.recorded_at = receipt.recorded_at;
-        let after = Arc::new(after);
-        self.repository.keep(decision.stream.clone(), Arc::clone(&after));
+        let after = self.repository.keep(decision.stream.clone(), after, Duration::ZERO);
         executed(decision, events, &after, receipt.duplicate)
     }
 
@@ -309,6 +319,18 @@ impl<A: Aggregate> CommandHandler for AggregateHandler<A> {
             let stream = StreamName::from_parts(&self.category, id)?;
             let folded = self.repository.fold(&stream, at).await?;
             StateView::new(stream, folded).map_err(|error| Error::malformed("the state", error))
+        })
+    }
+
+    fn difference<'a>(
+        &'a self,
+        id: &'a str,
+        from: Version,
+        to: Version,
+    ) -> BoxFuture<'a, Result<StateDifference, Error<Rejection>>> {
+        Box::pin(async move {
+            let stream = StreamName::from_parts(&self.category, id)?;
+            self.repository.difference(&stream, from, to).await
         })
     }
 }

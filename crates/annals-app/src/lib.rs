@@ -6,9 +6,12 @@
 
 mod aggregate;
 mod app;
+mod changes;
 pub mod codec;
 mod command;
 mod event;
+#[doc(hidden)]
+pub mod event_lock;
 mod handler;
 mod mediator;
 mod named;
@@ -17,17 +20,21 @@ mod projector;
 mod query;
 mod repository;
 mod running;
+mod snapshots;
+pub mod state;
 mod test_kit;
+mod upcast;
 
 pub use aggregate::{Aggregate, At, Context, DomainError};
 pub use annals_core::{NameError, Tag};
-pub use annals_macros::{Command, DomainError, Event, Query};
+pub use annals_macros::{Command, DomainError, Event, Query, State};
 pub use app::{App, StartError};
+pub use changes::{ChangingEvent, FieldChange, MAX_COMPARED_EVENTS, StateDifference};
 pub use command::{
     Command, CommandOptions, CommandOutcome, CommandRequest, Error, Executed, OutcomeEvent, Principal,
     Rejection, Unknown,
 };
-pub use event::{Event, UnreadableEvent, decode_event};
+pub use event::{Event, UnreadableEvent};
 pub use mediator::{Action, CommandService, Permission};
 pub use named::Named;
 pub use projection::Projection;
@@ -35,4 +42,6 @@ pub use projector::{ProjectionError, ProjectionState, ProjectionStatus, RebuildP
 pub use query::{Answer, Query, QueryContext, QueryError};
 pub use repository::StateView;
 pub use running::{Ask, RunningApp};
+pub use state::State;
 pub use test_kit::{Decided, Given, given};
+pub use upcast::{Decoded, DecodedEvents, StoredForm, Upcaster, decode_event, decode_events};

@@ -2,14 +2,17 @@
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use annals_core::{
-    BoxError, EventStore, Position, ReadFrom, ReadRequest, Reader, StreamName, SystemEvent, Timestamp,
-    Version,
+    BoxError, EventStore, Position, ReadFrom, ReadModelStore, ReadRequest, Reader, RecordedEvent, StreamName,
+    StreamState, SystemEvent, Timestamp, Version,
 };
 use lru::LruCache;
 
-use crate::{Aggregate, At, Error, decode_event};
+use crate::changes::changes;
+use crate::snapshots::{FEWEST_EVENTS, Snapshot, Snapshots, is_worth_saving};
+use crate::{Aggregate, At, ChangingEvent, Error, StateDifference, decode_event};
 
 /// How many folded aggregates of one type are kept in memory.
 const CACHED_AGGREGATES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
@@ -23,16 +26,22 @@ pub(crate) struct Folded<A> {
     pub(crate) position: Position,
     /// When that event was recorded.
     pub(crate) recorded_at: Timestamp,
+    /// The version that was saved last.
+    pub(crate) saved: Version,
+    /// The first version that was not hidden by a truncation.
+    pub(crate) visible_from: Version,
 }
 
 pub(crate) struct Repository<A> {
     store: Arc<dyn EventStore>,
+    snapshots: Arc<Snapshots>,
     cache: Mutex<LruCache<StreamName, Arc<Folded<A>>>>,
 }
 
 impl<A: Aggregate> Repository<A> {
-    pub(crate) fn new(store: Arc<dyn EventStore>) -> Self {
-        Self { store, cache: Mutex::new(LruCache::new(CACHED_AGGREGATES)) }
+    pub(crate) fn new(store: Arc<dyn EventStore>, models: Arc<dyn ReadModelStore>) -> Self {
+        let snapshots = Arc::new(Snapshots::new(A::CATEGORY, Arc::clone(&store), models));
+        Self { store, snapshots, cache: Mutex::new(LruCache::new(CACHED_AGGREGATES)) }
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn EventStore> {
@@ -54,13 +63,23 @@ impl<A: Aggregate> Repository<A> {
 
     /// The newest state, from the store.
     pub(crate) async fn reload<E>(&self, stream: &StreamName) -> Result<Arc<Folded<A>>, Error<E>> {
-        let folded = Arc::new(self.fold(stream, At::Now).await?);
-        self.keep(stream.clone(), Arc::clone(&folded));
-        Ok(folded)
+        let begun = Instant::now();
+        let folded = self.fold(stream, At::Now).await?;
+        Ok(self.keep(stream.clone(), folded, begun.elapsed()))
     }
 
-    pub(crate) fn keep(&self, stream: StreamName, folded: Arc<Folded<A>>) {
-        self.cache().put(stream, folded);
+    /// Keeps a state in memory, and saves it when it cost enough to get there.
+    pub(crate) fn keep(&self, stream: StreamName, mut folded: Folded<A>, took: Duration) -> Arc<Folded<A>> {
+        let saves = is_worth_saving(&folded, took);
+        if saves {
+            folded.saved = folded.version;
+        }
+        let folded = Arc::new(folded);
+        if saves {
+            self.snapshots.save_beside(stream.clone(), Arc::clone(&folded));
+        }
+        self.cache().put(stream, Arc::clone(&folded));
+        folded
     }
 
     pub(crate) fn forget(&self, stream: &StreamName) {
@@ -69,40 +88,146 @@ impl<A: Aggregate> Repository<A> {
 
     /// Folds the events of a stream up to a point.
     pub(crate) async fn fold<E>(&self, stream: &StreamName, at: At) -> Result<Folded<A>, Error<E>> {
-        let mut folded = Folded::default();
-        let mut request = ReadRequest::stream(stream.clone()).from(ReadFrom::Start);
-        if let At::Version(version) = at {
-            request = request.limit(version.get());
+        let now = self.store.stream_state(stream).await?;
+        let mut folded = None;
+        if let Some(snapshot) = self.snapshot(stream, at, &now).await {
+            folded = self.fold_on(stream, at, Some(snapshot)).await?;
         }
+        if folded.is_none() {
+            folded = self.fold_on(stream, at, None).await?;
+        }
+        Ok(Folded { visible_from: first_visible(&now), ..folded.unwrap_or_default() })
+    }
+
+    /// A saved state on the way to a point, where looking for one is worth it.
+    async fn snapshot(&self, stream: &StreamName, at: At, now: &StreamState) -> Option<Snapshot<A>> {
+        let events = match at {
+            At::OccurredAt(_) => Version::ZERO,
+            At::Version(version) => version.min(now.version),
+            At::Now | At::Position(_) | At::RecordedAt(_) => now.version,
+        };
+        if events.get() < FEWEST_EVENTS {
+            return None;
+        }
+        let Snapshot { folded, event_id } = self.snapshots.load::<A>(stream).await?;
+        let before = match at {
+            At::Now => true,
+            At::Version(version) => folded.version <= version,
+            At::Position(position) => folded.position <= position,
+            At::RecordedAt(moment) => folded.recorded_at <= moment,
+            At::OccurredAt(_) => false,
+        };
+        // A truncation hides what it was folded from.
+        (before && folded.visible_from == first_visible(now)).then_some(Snapshot { folded, event_id })
+    }
+
+    /// Folds on from a saved state, or from nothing; `None` when the saved state is not of this stream as it is now.
+    async fn fold_on<E>(
+        &self,
+        stream: &StreamName,
+        at: At,
+        snapshot: Option<Snapshot<A>>,
+    ) -> Result<Option<Folded<A>>, Error<E>> {
+        let mut request = ReadRequest::stream(stream.clone());
+        // The event that the saved state ends with is read too, to see that it is still there.
+        if let Some(Snapshot { folded, .. }) = &snapshot {
+            request = request.from(ReadFrom::Version(folded.version));
+        }
+        if let At::Version(version) = at {
+            let before = snapshot.as_ref().map_or(0, |snapshot| snapshot.folded.version.get() - 1);
+            request = request.limit(version.get() - before);
+        }
+        let mut to_check = snapshot.as_ref();
+        let mut folded = None;
         let mut reader = Reader::new(&*self.store, request);
         while let Some(events) = reader.next_batch().await? {
             for event in events {
-                let beyond = match at {
-                    At::Now => false,
-                    At::Version(version) => event.version() > version,
-                    At::Position(position) => event.position() > position,
-                    At::RecordedAt(moment) => event.recorded_at() > moment,
-                };
-                if beyond {
-                    return Ok(folded);
-                }
-                match event.system_event() {
-                    Some(SystemEvent::StreamDeleted | SystemEvent::StreamTombstoned) => {
-                        folded.state = A::default()
+                if let Some(snapshot) = to_check.take() {
+                    if !snapshot.ends_with(&event) {
+                        return Ok(None);
                     }
-                    Some(SystemEvent::StreamTruncated { .. }) => {}
-                    None => {
-                        if let Some(event) = decode_event::<A::Event>(&event)? {
-                            folded.state.apply(&event);
-                        }
-                    }
+                    folded = Some(snapshot.folded.clone());
+                    continue;
                 }
-                folded.version = event.version();
-                folded.position = event.position();
-                folded.recorded_at = event.recorded_at();
+                match part_of(at, &event) {
+                    Part::Beyond => return Ok(folded),
+                    Part::Left => {}
+                    Part::Taken => folded.get_or_insert_default().take(&event)?,
+                }
             }
         }
         Ok(folded)
+    }
+
+    /// What each event behind `from`, up to `to`, changed.
+    pub(crate) async fn difference<E>(
+        &self,
+        stream: &StreamName,
+        from: Version,
+        to: Version,
+    ) -> Result<StateDifference, Error<E>> {
+        let json =
+            |state: &A| serde_json::to_value(state).map_err(|error| Error::malformed("the state", error));
+        let mut folded = self.fold(stream, At::Version(from)).await?;
+        let first = json(&folded.state)?;
+        let (mut before, mut events) = (first.clone(), Vec::new());
+        let request = ReadRequest::stream(stream.clone()).from(ReadFrom::Version(from.next()));
+        let mut reader = Reader::new(&*self.store, request.limit(to.get() - from.get()));
+        while let Some(batch) = reader.next_batch().await? {
+            for event in batch.iter().filter(|event| event.version() <= to) {
+                folded.take(event)?;
+                let after = json(&folded.state)?;
+                events.push(ChangingEvent::new(event, changes(&before, &after)));
+                before = after;
+            }
+        }
+        Ok(StateDifference { from, to: folded.version, changed: changes(&first, &before), events })
+    }
+}
+
+/// The first version of a stream that no truncation hides.
+pub(crate) fn first_visible(stream: &StreamState) -> Version {
+    stream.visible_from.max(Version::new(1))
+}
+
+/// What becomes of an event when a state of the past is folded.
+enum Part {
+    Taken,
+    Left,
+    /// It, and all that follow it, are left.
+    Beyond,
+}
+
+fn part_of(at: At, event: &RecordedEvent) -> Part {
+    let taken = match at {
+        At::Now => true,
+        At::Version(version) => event.version() <= version,
+        At::Position(position) => event.position() <= position,
+        At::RecordedAt(moment) => event.recorded_at() <= moment,
+        At::OccurredAt(moment) => event.occurred_at() <= moment,
+    };
+    match at {
+        _ if taken => Part::Taken,
+        // What happened earlier may have been recorded later.
+        At::OccurredAt(_) => Part::Left,
+        _ => Part::Beyond,
+    }
+}
+
+impl<A: Aggregate> Folded<A> {
+    /// Takes the next event into the state.
+    fn take<E>(&mut self, event: &RecordedEvent) -> Result<(), Error<E>> {
+        match event.system_event() {
+            Some(SystemEvent::StreamDeleted | SystemEvent::StreamTombstoned) => self.state = A::default(),
+            Some(SystemEvent::StreamTruncated { .. }) => {}
+            None => {
+                decode_event::<A::Event>(event)?.for_each(|event| self.state.apply(&event));
+            }
+        }
+        self.version = event.version();
+        self.position = event.position();
+        self.recorded_at = event.recorded_at();
+        Ok(())
     }
 }
 
@@ -123,7 +248,7 @@ pub struct StateView {
 
 impl StateView {
     pub(crate) fn new<A: Aggregate>(stream: StreamName, folded: Folded<A>) -> Result<Self, BoxError> {
-        let Folded { state, version, position, recorded_at } = folded;
+        let Folded { state, version, position, recorded_at, .. } = folded;
         Ok(Self { stream, version, position, recorded_at, state: serde_json::to_value(state)? })
     }
 }

@@ -15,9 +15,9 @@ use crate::mediator::{Action, CommandService, Permission, handler_of};
 use crate::projector::Projector;
 use crate::query::{QueryHandler, QueryInput, QueryOutput};
 use crate::{
-    Aggregate, Answer, At, CommandOptions, CommandOutcome, CommandRequest, Error, Executed, Principal,
-    ProjectionError, ProjectionStatus, Query, QueryContext, QueryError, RebuildProgress, Rejection,
-    StateView, Unknown,
+    Aggregate, Answer, At, CommandOptions, CommandOutcome, CommandRequest, Error, Executed,
+    MAX_COMPARED_EVENTS, Principal, ProjectionError, ProjectionStatus, Query, QueryContext, QueryError,
+    RebuildProgress, Rejection, StateDifference, StateView, Unknown,
 };
 
 /// How long a question waits for its read model when it asks for a position.
@@ -125,6 +125,37 @@ impl RunningApp {
             _ => return Ok(view),
         };
         Err(Error::NotFound { what })
+    }
+
+    /// How the state of an entity went from one version to a later one, event by event; without `to`, to the newest.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when there is no such category, [`Error::NotFound`] when the entity has not so many events,
+    /// [`Error::Malformed`] for a range that is empty or has more than [`MAX_COMPARED_EVENTS`](crate::MAX_COMPARED_EVENTS).
+    pub async fn difference(
+        &self,
+        category: &str,
+        id: &str,
+        from: Version,
+        to: Option<Version>,
+    ) -> Result<StateDifference, Error<Rejection>> {
+        let handler = handler_of(&self.shared.handlers, category)?;
+        let last = to.unwrap_or(Version::new(from.get().saturating_add(MAX_COMPARED_EVENTS)));
+        let span = last.get().checked_sub(from.get()).filter(|span| *span > 0);
+        if span.is_none_or(|span| span > MAX_COMPARED_EVENTS) {
+            let reason = format!(
+                "from version {from} to version {last}, expected 1 to {MAX_COMPARED_EVENTS} events in between"
+            );
+            return Err(Error::malformed("the range of versions", reason));
+        }
+        let found = handler.difference(id, from, last).await?;
+        if found.to < to.unwrap_or(from.next()) {
+            let (wanted, events) = (to.unwrap_or(from.next()), found.to);
+            return Err(Error::NotFound {
+                what: format!("version {wanted} of {category} {id:?}: it has {events} events"),
+            });
+        }
+        Ok(found)
     }
 
     /// Asks a question; await the result, or say `at_least` first.

@@ -17,7 +17,7 @@ use crate::{Aggregate, Context, DomainError, Principal};
 /// # #[derive(Command, Serialize, Deserialize)] #[annals(crate = annals_app)] enum LampCommand { SwitchOn }
 /// # #[derive(Debug, thiserror::Error, DomainError)] #[annals(crate = annals_app)]
 /// # enum LampError { #[error("the lamp is on already")] AlreadyOn }
-/// # #[derive(Default, Clone, Serialize)] struct Lamp { on: bool }
+/// # #[derive(Default, Clone, Serialize, Deserialize, State)] #[annals(crate = annals_app)] struct Lamp { on: bool }
 /// # impl Aggregate for Lamp {
 /// #     const CATEGORY: &'static str = "lamp";
 /// #     type Command = LampCommand; type Event = LampEvent; type Error = LampError;

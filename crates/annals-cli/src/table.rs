@@ -89,7 +89,8 @@ fn render_rows(rows: &[Value], out: &mut String) {
     cells.iter().for_each(|row| line(&mut row.iter().map(String::as_str)));
 }
 
-fn cell(value: &Value) -> String {
+/// A value in one cell.
+pub(crate) fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         // What was stored may hold anything; a terminal must not act on it.

@@ -61,6 +61,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    #[inline]
     fn skip(&mut self, count: usize, expected: &'static str) -> Result<(), MalformedBody> {
         let end = self.at.saturating_add(count);
         if end > self.body.len() {
@@ -70,12 +71,14 @@ impl Walk<'_> {
         Ok(())
     }
 
+    #[inline]
     fn byte(&mut self, expected: &'static str) -> Result<u8, MalformedBody> {
         let byte = self.body.get(self.at).copied();
         self.at += 1;
         byte.ok_or(MalformedBody { length: self.body.len(), expected })
     }
 
+    #[inline]
     fn text(&mut self, expected: &'static str) -> Result<(), MalformedBody> {
         match self.byte(expected)? {
             0 => Err(MalformedBody { length: self.body.len(), expected }),

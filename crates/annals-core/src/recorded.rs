@@ -24,6 +24,7 @@ impl RecordedEvent {
     ///
     /// # Errors
     /// [`MalformedBody`] when the bytes are not of that layout.
+    #[inline]
     pub fn view(
         position: Position,
         version: Version,

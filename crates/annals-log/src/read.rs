@@ -10,7 +10,7 @@ use annals_core::{
 use bytes::{Bytes, BytesMut};
 use roaring::RoaringTreemap;
 
-use crate::format::{FRAME_HEADER_BYTES, FrameHeader, Record, StoreId, decode_record};
+use crate::format::{FRAME_HEADER_BYTES, FrameHeader, Parts, Record, StoreId, decode_record};
 use crate::segments::Segment;
 use crate::sync::Mutex;
 use crate::ticket::lock;
@@ -210,20 +210,24 @@ impl Walk {
                     if self.is_full(batch, bytes, *position) {
                         return Ok(());
                     }
-                    let (record, record_end) =
-                        decode_record(&records, at, *position, header.start.recorded_at)
-                            .map_err(|reason| damaged(start + at as u64, *position, reason))?;
-                    at = record_end;
-                    match record {
-                        Record::Event(event) => {
-                            if self.hidden.as_ref().is_none_or(|hidden| !hidden.contains(position.get())) {
-                                bytes += event.body().len();
-                                batch.events.push(event);
-                            }
+                    let bad = |reason| damaged(start + at as u64, *position, reason);
+                    let recorded_at = header.start.recorded_at;
+                    let parts = Parts::split(&records, at).map_err(bad)?;
+                    // Nearly all records are events, so these take no detour.
+                    if parts.is_event() {
+                        let event = parts.open_event(&records, *position, recorded_at).map_err(bad)?;
+                        if self.hidden.as_ref().is_none_or(|hidden| !hidden.contains(position.get())) {
+                            bytes += event.body().len();
+                            batch.events.push(event);
                         }
-                        Record::Removed(_) => {}
-                        Record::Checkpoint(_) => continue,
+                    } else {
+                        let record = parts.open(&records, *position, recorded_at).map_err(bad)?;
+                        if matches!(record, Record::Checkpoint(_)) {
+                            at = parts.end();
+                            continue;
+                        }
                     }
+                    at = parts.end();
                     *position = position.next();
                 }
                 offset += header.frame_bytes();

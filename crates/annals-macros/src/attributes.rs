@@ -1,7 +1,8 @@
 //! Reads the attributes of the derives.
 
+use quote::ToTokens;
 use syn::meta::ParseNestedMeta;
-use syn::{Attribute, DeriveInput, LitStr, Path, Result, Variant, parse_quote};
+use syn::{Attribute, Data, DeriveInput, Expr, LitStr, Meta, Path, Result, Variant, parse_quote};
 
 /// The crate that holds the traits.
 pub(crate) fn crate_path(input: &DeriveInput) -> Result<Path> {
@@ -31,6 +32,45 @@ pub(crate) fn text(attributes: &[Attribute], attribute: &str, key: &str) -> Resu
         })?;
     }
     Ok(found)
+}
+
+/// What an attribute on a type says.
+#[derive(Default)]
+pub(crate) struct OfType {
+    pub(crate) name: Option<LitStr>,
+    pub(crate) upcasters: Option<Expr>,
+    pub(crate) is_unlocked: bool,
+}
+
+pub(crate) fn of_type(input: &DeriveInput, attribute: &str) -> Result<OfType> {
+    let mut found = OfType::default();
+    for given in input.attrs.iter().filter(|given| given.path().is_ident(attribute)) {
+        given.parse_nested_meta(|meta| {
+            if meta.path.is_ident("name") && matches!(input.data, Data::Struct(_)) {
+                found.name = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("upcasters") && attribute == "event" {
+                found.upcasters = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("unlocked") && attribute == "event" {
+                found.is_unlocked = true;
+            } else {
+                let expected =
+                    "expected `upcasters = LIST` or `unlocked` on events, or `name = \"…\"` on a struct";
+                return Err(meta.error(expected));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
+
+/// What serde is told of a field or a type, which may change what is stored: the arguments of its attributes.
+pub(crate) fn told_to_serde(attributes: &[Attribute]) -> String {
+    let told = attributes.iter().filter(|attribute| attribute.path().is_ident("serde"));
+    let told = told.map(|attribute| match &attribute.meta {
+        Meta::List(list) => list.tokens.to_string(),
+        other => other.to_token_stream().to_string(),
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// The name of a variant, as given by an attribute or as written.

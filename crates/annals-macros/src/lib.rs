@@ -2,7 +2,9 @@
 
 mod attributes;
 mod domain_error;
+mod event_lock;
 mod query;
+mod state;
 mod variants;
 
 use proc_macro::TokenStream;
@@ -15,7 +17,10 @@ fn finish(tokens: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
 /// Implements `Event` (and `Named`) for an enum with a variant per event, or for a struct that is one event.
 ///
 /// - An event's name is that of its variant, or `#[event(name = "…")]` on the variant.
+/// - `#[event(upcasters = LIST)]` on the type names the `&'static [Upcaster]` by which events of older forms are read.
 /// - `#[event(tag = "course")]` on a field adds the tag `course:` followed by the field's text.
+/// - In unit tests it also writes a test that compares the events with those in the file `events.lock` beside `Cargo.toml`, and
+///   fails when stored events could not be read any more; `#[event(unlocked)]` on the type leaves it out.
 /// - `#[annals(crate = path)]` on the type names the crate that holds the traits, `::annals` unless told otherwise.
 #[proc_macro_derive(Event, attributes(event, annals))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
@@ -35,6 +40,13 @@ pub fn derive_command(input: TokenStream) -> TokenStream {
 #[proc_macro_derive(Query, attributes(query, annals))]
 pub fn derive_query(input: TokenStream) -> TokenStream {
     finish(query::derive(&parse_macro_input!(input as DeriveInput)))
+}
+
+/// Implements `State` for the state of an aggregate, or for a part of it: a digest of the names, types and serde
+/// attributes of its fields, by which a saved state is known to be of another shape.
+#[proc_macro_derive(State, attributes(annals))]
+pub fn derive_state(input: TokenStream) -> TokenStream {
+    finish(state::derive(&parse_macro_input!(input as DeriveInput)))
 }
 
 /// Implements `DomainError` for an enum: the code that clients see is the variant's name in kebab case, or

@@ -4,10 +4,11 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::{Data, DataEnum, DeriveInput, Field, Fields, LitStr, Result};
 
-use crate::attributes::{check_name, crate_path, name_of, text};
+use crate::attributes::{check_name, crate_path, name_of, of_type, text};
+use crate::event_lock;
 
 pub(crate) fn event(input: &DeriveInput) -> Result<TokenStream> {
-    let named = named(input, "event")?;
+    let (named, upcasters) = (named(input, "event")?, upcasters(input)?);
     let tags = match &input.data {
         Data::Enum(data) => tags_of_variants(data)?,
         Data::Struct(data) => {
@@ -18,9 +19,12 @@ pub(crate) fn event(input: &DeriveInput) -> Result<TokenStream> {
     };
     let (krate, ident) = (crate_path(input)?, &input.ident);
     let (generics, arguments, conditions) = input.generics.split_for_impl();
+    let lock = event_lock::test(input)?;
     Ok(quote! {
         #named
+        #lock
         impl #generics #krate::Event for #ident #arguments #conditions {
+            #upcasters
             fn tags(&self) -> ::core::result::Result<::std::vec::Vec<#krate::Tag>, #krate::NameError> {
                 #[allow(unused_mut)]
                 let mut tags = ::std::vec::Vec::new();
@@ -29,6 +33,14 @@ pub(crate) fn event(input: &DeriveInput) -> Result<TokenStream> {
             }
         }
     })
+}
+
+/// The list of upcasters that `#[event(upcasters = …)]` on the type names.
+fn upcasters(input: &DeriveInput) -> Result<TokenStream> {
+    let krate = crate_path(input)?;
+    let list = of_type(input, "event")?.upcasters;
+    Ok(list
+        .map_or_else(TokenStream::new, |list| quote!(const UPCASTERS: &'static [#krate::Upcaster] = #list;)))
 }
 
 pub(crate) fn command(input: &DeriveInput) -> Result<TokenStream> {
@@ -55,7 +67,7 @@ fn named(input: &DeriveInput, attribute: &str) -> Result<TokenStream> {
             (names, quote!(match self { #(#arms)* }))
         }
         Data::Struct(_) => {
-            let given = text(&input.attrs, attribute, "name")?;
+            let given = of_type(input, attribute)?.name;
             let name = given.unwrap_or_else(|| LitStr::new(&input.ident.to_string(), input.ident.span()));
             check_name(&name)?;
             (vec![name], quote!(0))

@@ -4,7 +4,7 @@
 #[rustfmt::skip]
 mod bank {
 // [begin]
-use annals::{Aggregate, App, Command, Context, DomainError, Event};
+use annals::{Aggregate, App, Command, Context, DomainError, Event, State};
 use serde::{Deserialize, Serialize};
 
 #[derive(Event, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ enum AccountEvent { MoneyDeposited { cents: u32 }, MoneyWithdrawn { cents: u32 }
 enum AccountCommand { DepositMoney { cents: u32 }, WithdrawMoney { cents: u32 } }
 #[derive(Debug, thiserror::Error, DomainError)]
 enum AccountError { #[error("only {0} cents are left")] InsufficientFunds(u64) }
-#[derive(Default, Clone, Serialize)]
+#[derive(Default, Clone, Serialize, Deserialize, State)]
 struct Account { cents: u64 }
 
 impl Aggregate for Account {

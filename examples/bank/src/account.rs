@@ -1,6 +1,6 @@
 //! The domain: an account, what can be asked of it, what can happen to it.
 
-use annals::{Aggregate, Command, Context, DomainError, Event};
+use annals::{Aggregate, Command, Context, DomainError, Event, State};
 use serde::{Deserialize, Serialize};
 
 use crate::money::{Amount, Currency, Money};
@@ -228,7 +228,7 @@ pub enum AccountError {
 }
 
 /// An account.
-#[derive(Default, Clone, Serialize, Debug, PartialEq)]
+#[derive(Default, Clone, Serialize, Deserialize, State, Debug, PartialEq)]
 pub struct Account {
     /// Whether it can be used.
     pub status: Status,
@@ -245,7 +245,7 @@ pub struct Account {
 }
 
 /// Whether an account can be used.
-#[derive(Default, Clone, Copy, Serialize, Debug, PartialEq, Eq)]
+#[derive(Default, Clone, Copy, Serialize, Deserialize, State, Debug, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Not yet.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use annals::{
     BoxError, Category, Filter, Projection, Query, QueryContext, QueryError, ReadModelError, ReadModelTx,
-    RecordedEvent, Row, decode_event, params,
+    RecordedEvent, Row, decode_events, params,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,10 +51,9 @@ impl Projection for Balances {
 
     async fn apply(&self, tx: &mut dyn ReadModelTx, events: &[RecordedEvent]) -> Result<(), BoxError> {
         let mut changes: BTreeMap<&str, Change> = BTreeMap::new();
-        for recorded in events {
-            if let Some(event) = decode_event::<AccountEvent>(recorded)? {
-                changes.entry(recorded.entity_id()).or_default().take(&event);
-            }
+        for decoded in decode_events::<AccountEvent>(events) {
+            let (recorded, event) = decoded?;
+            changes.entry(recorded.entity_id()).or_default().take(&event);
         }
         for (account, change) in changes {
             let balance = change.credits.saturating_add(change.debits.negated());

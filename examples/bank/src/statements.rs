@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use annals::{
     BoxError, Category, Filter, Projection, Query, QueryContext, QueryError, ReadModelTx, RecordedEvent,
-    decode_event, params,
+    decode_events, params,
 };
 use serde::{Deserialize, Serialize};
 
@@ -56,8 +56,8 @@ impl Projection for Statements {
 
     async fn apply(&self, tx: &mut dyn ReadModelTx, events: &[RecordedEvent]) -> Result<(), BoxError> {
         let mut sums: BTreeMap<(&str, String), (Amount, Amount)> = BTreeMap::new();
-        for recorded in events {
-            let Some(event) = decode_event::<AccountEvent>(recorded)? else { continue };
+        for decoded in decode_events::<AccountEvent>(events) {
+            let (recorded, event) = decoded?;
             let account = recorded.entity_id();
             if let AccountEvent::AccountOpened { currency, .. } = &event {
                 let sql = "INSERT INTO statement_accounts VALUES ($1, $2) ON CONFLICT (account) DO NOTHING";

@@ -136,6 +136,54 @@ async fn the_past_can_be_asked_for() {
 }
 
 #[tokio::test]
+async fn what_was_true_then_is_told_apart_from_what_was_known_then() {
+    let app = World::new().start().await;
+    let day = |day: i64| Timestamp::from_micros(day * 86_400_000_000);
+    // The third day is told of before the second.
+    for (by, occurred_at) in [(1, day(1)), (4, day(3)), (2, day(2))] {
+        let options = CommandOptions { occurred_at: Some(occurred_at), ..CommandOptions::default() };
+        app.execute_with::<Counter>("a", CounterCommand::Increment { by }, options).await.unwrap();
+    }
+    let count = async |at| {
+        app.state("counter", "a", at)
+            .await
+            .map(|view| (view.state["count"].as_u64().unwrap(), view.version.get()))
+    };
+    assert_eq!(count(At::OccurredAt(day(1))).await.unwrap(), (1, 1));
+    assert_eq!(count(At::OccurredAt(day(2))).await.unwrap(), (3, 3));
+    assert_eq!(count(At::OccurredAt(day(3))).await.unwrap(), (7, 3));
+    assert!(matches!(count(At::OccurredAt(day(0))).await, Err(Error::NotFound { .. })));
+    assert_eq!(count(At::RecordedAt(Timestamp::now())).await.unwrap(), (7, 3));
+}
+
+#[tokio::test]
+async fn what_each_event_changed_can_be_asked_for() {
+    let app = World::new().start().await;
+    for by in 1..=4 {
+        app.execute::<Counter>("a", CounterCommand::Increment { by }).await.unwrap();
+    }
+    let difference = async |from, to: Option<u64>| {
+        app.difference("counter", "a", Version::new(from), to.map(Version::new)).await
+    };
+    let found = difference(1, Some(3)).await.unwrap();
+    assert_eq!((found.from.get(), found.to.get()), (1, 3));
+    let whole = serde_json::to_value(&found.changed).unwrap();
+    let count = whole.as_array().unwrap().iter().find(|change| change["path"] == "/count").unwrap();
+    assert_eq!((&count["before"], &count["after"]), (&1.into(), &6.into()));
+    let steps: Vec<_> =
+        found.events.iter().map(|event| (event.version.get(), event.event_type.as_str())).collect();
+    assert_eq!(steps, [(2, "CounterIncremented"), (3, "CounterIncremented")]);
+    let step = serde_json::to_value(&found.events[1].changed).unwrap();
+    assert_eq!((&step[0]["before"], &step[0]["after"]), (&3.into(), &6.into()));
+    assert_eq!(difference(0, None).await.unwrap().events.len(), 4);
+    let message = difference(2, Some(9)).await.unwrap_err().to_string();
+    assert_eq!(message, "there is no version 9 of counter \"a\": it has 4 events");
+    assert!(matches!(difference(4, None).await, Err(Error::NotFound { .. })));
+    assert!(matches!(difference(3, Some(3)).await, Err(Error::Malformed { .. })));
+    assert!(matches!(difference(0, Some(20_000)).await, Err(Error::Malformed { .. })));
+}
+
+#[tokio::test]
 async fn json_commands_say_what_does_not_fit() {
     let app = World::new().start().await;
     let give = async |category: &str, id: &str, name: &str, json: &'static str| {

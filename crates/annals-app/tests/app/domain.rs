@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use annals_app::{
     Aggregate, App, Command, Context, DomainError, Event, Projection, Query, QueryContext, QueryError,
-    RunningApp, decode_event,
+    RunningApp, State, decode_event,
 };
 use annals_core::{BoxError, Category, EventStore, Filter, MemoryStore, ReadModelTx, RecordedEvent, params};
 use annals_sqlite::SqliteReadModels;
 use serde::{Deserialize, Serialize};
 
 #[derive(Event, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[event(unlocked)]
 #[annals(crate = annals_app)]
 pub enum CounterEvent {
     #[event(name = "CounterIncremented")]
@@ -41,7 +42,8 @@ pub enum CounterError {
     NothingToReset,
 }
 
-#[derive(Default, Clone, Serialize, Debug, PartialEq)]
+#[derive(Default, Clone, Serialize, Deserialize, State, Debug, PartialEq)]
+#[annals(crate = annals_app)]
 pub struct Counter {
     pub count: u64,
 }
@@ -99,7 +101,7 @@ impl Projection for Counts {
 
     async fn apply(&self, tx: &mut dyn ReadModelTx, events: &[RecordedEvent]) -> Result<(), BoxError> {
         for recorded in events {
-            let change = match decode_event::<CounterEvent>(recorded)? {
+            let change = match decode_event::<CounterEvent>(recorded)?.next() {
                 Some(CounterEvent::Incremented { by: 13, .. }) if self.broken.load(Ordering::SeqCst) => {
                     return Err("thirteen brings bad luck".into());
                 }

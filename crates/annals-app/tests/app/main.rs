@@ -5,3 +5,5 @@
 mod commands;
 mod domain;
 mod projections;
+mod snapshots;
+mod upcasters;

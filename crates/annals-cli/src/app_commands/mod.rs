@@ -5,6 +5,7 @@ mod projections;
 mod query;
 mod serve;
 mod state;
+mod step;
 
 use clap::{Args, Subcommand};
 
@@ -25,6 +26,10 @@ pub(crate) enum AppCommands {
     Query(query::Query),
     /// Show the state of an entity, now or then
     State(state::State),
+    /// Show what the events of an entity changed in its state
+    Diff(state::Diff),
+    /// Step through the events of an entity with the arrow keys
+    Step(step::Step),
     /// Show the events, oldest first
     Events(Events),
     /// Show where each projection stands
@@ -52,6 +57,8 @@ impl AppCommands {
             Self::Execute(execute) => execute.run(session).await,
             Self::Query(query) => query.run(session).await,
             Self::State(state) => state.run(session).await,
+            Self::Diff(diff) => diff.run(session).await,
+            Self::Step(step) => step.run(session).await,
             Self::Events(Events { selection, span }) => {
                 selection::show(&session, span.request(selection.filter())).await
             }

@@ -44,6 +44,7 @@ pub(crate) fn router(app: RunningApp, guard: Guard, stopped: watch::Receiver<boo
         .route("/commands/{category}/{id}/{command}", post(commands::execute))
         .route("/queries/{query}", get(queries::ask))
         .route("/state/{category}/{id}", get(state::show))
+        .route("/diff/{category}/{id}", get(state::difference))
         .route("/streams", get(events::list_streams))
         .route("/streams/{stream}", get(events::read_stream))
         .route("/events", get(events::read_events))

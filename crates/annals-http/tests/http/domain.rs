@@ -1,13 +1,14 @@
 //! The smallest domain that a web service can be tested with: jars that coins are put into.
 
 use annals_app::{
-    Aggregate, App, Command, Context, DomainError, Event, Projection, Query, QueryContext, QueryError,
+    Aggregate, App, Command, Context, DomainError, Event, Projection, Query, QueryContext, QueryError, State,
     decode_event,
 };
 use annals_core::{BoxError, Filter, ReadModelTx, RecordedEvent, params};
 use serde::{Deserialize, Serialize};
 
 #[derive(Event, Serialize, Deserialize)]
+#[event(unlocked)]
 #[annals(crate = annals_app)]
 pub(crate) enum JarEvent {
     CoinsPutIn { coins: u32 },
@@ -26,7 +27,8 @@ pub(crate) enum JarError {
     JarFull { coins: u32, room: u32 },
 }
 
-#[derive(Default, Clone, Serialize)]
+#[derive(Default, Clone, Serialize, Deserialize, State)]
+#[annals(crate = annals_app)]
 pub(crate) struct Jar {
     coins: u32,
 }
@@ -70,7 +72,7 @@ impl Projection for Jars {
 
     async fn apply(&self, tx: &mut dyn ReadModelTx, events: &[RecordedEvent]) -> Result<(), BoxError> {
         for recorded in events {
-            if let Some(JarEvent::CoinsPutIn { coins }) = decode_event(recorded)? {
+            for JarEvent::CoinsPutIn { coins } in decode_event(recorded)? {
                 let sql =
                     "INSERT INTO jars VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET coins = jars.coins + $2";
                 tx.execute(sql, params![recorded.entity_id(), coins]).await?;

@@ -12,7 +12,7 @@ pub(crate) use frame::{
 };
 pub(crate) use mark::{MARK_FILE_BYTES, MARK_MAGIC, Mark, WATERMARK_MAGIC};
 pub(crate) use record::{
-    AppendHasher, FrameRecord, FrameRecords, Record, RemovedEvent, body_checksum, decode_record,
+    AppendHasher, FrameRecord, FrameRecords, Parts, Record, RemovedEvent, body_checksum, decode_record,
     record_length,
 };
 #[cfg(feature = "internals")]

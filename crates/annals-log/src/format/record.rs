@@ -141,8 +141,8 @@ pub(crate) struct FrameRecord {
     pub(crate) record: Record,
 }
 
-/// The parts of a record: `checksum u32 · kind u8 · version varint · length varint · body`.
-struct Parts {
+/// A record taken apart: `checksum u32 · kind u8 · version varint · length varint · body`.
+pub(crate) struct Parts {
     checksum: u32,
     kind: u8,
     version: Version,
@@ -154,7 +154,8 @@ const LARGEST_HEAD_BYTES: usize = 4 + 1 + 10 + 5;
 
 impl Parts {
     /// Takes a record apart that begins at `at`; its body may go beyond the end of `bytes`.
-    fn split(bytes: &[u8], at: usize) -> Result<Self, String> {
+    #[inline]
+    pub(crate) fn split(bytes: &[u8], at: usize) -> Result<Self, String> {
         let short = || format!("a record at byte {at} of its frame goes beyond the end");
         let rest = bytes.get(at..).ok_or_else(short)?;
         let (checksum, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
@@ -176,9 +177,23 @@ impl Parts {
         })
     }
 
-    fn open(&self, bytes: &Bytes, place: Position, recorded_at: Timestamp) -> Result<Record, String> {
-        let kind = self.kind & !BEGINS_APPEND;
-        let position = if kind == KIND_CHECKPOINT { Position::ZERO } else { place };
+    /// Where it ends.
+    pub(crate) fn end(&self) -> usize {
+        self.body.end
+    }
+
+    fn kind(&self) -> u8 {
+        self.kind & !BEGINS_APPEND
+    }
+
+    pub(crate) fn is_event(&self) -> bool {
+        self.kind() == KIND_EVENT
+    }
+
+    /// The body, once its checksum holds.
+    #[inline]
+    fn checked_body(&self, bytes: &Bytes, place: Position) -> Result<Bytes, String> {
+        let position = if self.kind() == KIND_CHECKPOINT { Position::ZERO } else { place };
         let body = bytes.get(self.body.clone()).ok_or("a record goes beyond the end of its frame")?;
         let expected = record_checksum(body_checksum(body), self.kind, self.version, position);
         if self.checksum != expected && !reads_unchecked() {
@@ -187,17 +202,38 @@ impl Parts {
                 self.checksum
             ));
         }
-        let body = bytes.slice(self.body.clone());
-        match kind {
+        Ok(bytes.slice(self.body.clone()))
+    }
+
+    /// The event that it is, for who knows that it is one.
+    #[inline]
+    pub(crate) fn open_event(
+        &self,
+        bytes: &Bytes,
+        place: Position,
+        recorded_at: Timestamp,
+    ) -> Result<RecordedEvent, String> {
+        let body = self.checked_body(bytes, place)?;
+        RecordedEvent::view(place, self.version, recorded_at, body).map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn open(
+        &self,
+        bytes: &Bytes,
+        place: Position,
+        recorded_at: Timestamp,
+    ) -> Result<Record, String> {
+        if self.is_event() {
+            return self.open_event(bytes, place, recorded_at).map(Record::Event);
+        }
+        let body = self.checked_body(bytes, place)?;
+        match self.kind() {
             KIND_CHECKPOINT => decode_checkpoint(&body)
                 .map(Record::Checkpoint)
                 .ok_or("a checkpoint record is malformed".into()),
-            KIND_REMOVED => RemovedEvent::decode(place, self.version, &body)
+            _ => RemovedEvent::decode(place, self.version, &body)
                 .map(Record::Removed)
                 .ok_or("the record of a removed event is malformed".into()),
-            _ => RecordedEvent::view(place, self.version, recorded_at, body)
-                .map(Record::Event)
-                .map_err(|error| error.to_string()),
         }
     }
 }

@@ -259,7 +259,7 @@ impl<'a> Importing<'a> {
         }
         let first = self.store.read(ReadRequest::stream(row.stream()?).limit(1)).await?;
         let Some(first) = first.events.first() else { return Ok(None) };
-        let objection = match decode_event::<AccountEvent>(first).map_err(Failure::new)? {
+        let objection = match decode_event::<AccountEvent>(first).map_err(Failure::new)?.next() {
             Some(AccountEvent::AccountOpened { currency, .. }) if currency != FILE_CURRENCY => {
                 let account = &row.account;
                 Some(format!("account {account} is kept in {currency}, the file is in {FILE_CURRENCY}"))
