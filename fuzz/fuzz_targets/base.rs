@@ -38,8 +38,7 @@ pub fn log() -> &'static MemoryDisk {
     static LOG: OnceLock<MemoryDisk> = OnceLock::new();
     LOG.get_or_init(|| {
         let disk = MemoryDisk::default();
-        let id = u128::from_be_bytes(STORE);
-        disk.put(&Path::new(FOLDER).join("format"), format!("annals-log 2 {id:032x}\n").into_bytes());
+        disk.put(&Path::new(FOLDER).join("format"), annals_log::internals::format_file(STORE).into_bytes());
         disk.create_dir_all(&Path::new(FOLDER).join("segments")).expect("a folder");
         let log = EventLog::open(FOLDER, options(&disk)).expect("a new log");
         for n in 0..21 {

@@ -28,7 +28,7 @@ const LARGEST_FORMAT_FILE_BYTES: usize = 256;
 
 /// The line of the file `format`: name, version, id, and a checksum of these, without which a flipped bit of the id would
 /// make all segments look like those of another store.
-fn text(id: StoreId) -> String {
+pub(crate) fn text(id: StoreId) -> String {
     let checked = format!("annals-log {FORMAT_VERSION} {id} ");
     format!("{checked}{:08x}\n", crc32c::crc32c(checked.as_bytes()))
 }

@@ -72,6 +72,11 @@ pub fn repair_segment(bytes: &mut Vec<u8>, store: [u8; 16]) {
     }
 }
 
+/// What the file `format` of a store says.
+pub fn format_file(store: [u8; 16]) -> String {
+    crate::folder::text(StoreId(store))
+}
+
 /// Puts the checksums of the file of a run right.
 pub fn repair_index(bytes: &mut Vec<u8>, store: [u8; 16]) {
     repair_run(bytes, StoreId(store));
