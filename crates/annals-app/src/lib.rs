@@ -13,6 +13,7 @@ mod event;
 #[doc(hidden)]
 pub mod event_lock;
 mod handler;
+mod live;
 mod mediator;
 mod named;
 mod projection;

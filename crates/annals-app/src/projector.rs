@@ -104,8 +104,9 @@ pub enum ProjectionError {
     ReadModel(#[from] ReadModelError),
 }
 
+/// How far a projection has come.
 #[derive(Debug, Clone)]
-struct Progress {
+pub(crate) struct Progress {
     position: Position,
     state: ProjectionState,
 }
@@ -289,6 +290,11 @@ impl Projector {
             _ if position >= at_least => Ok(()),
             _ => Err(ProjectionError::Behind { name, position, at_least }),
         }
+    }
+
+    /// Tells whenever the read model may have changed.
+    pub(crate) fn changes(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
     }
 
     /// Begins to read a consistent state of the read model, which has at least the events up to the returned position.

@@ -91,7 +91,11 @@ impl<A: Aggregate> Repository<A> {
         let now = self.store.stream_state(stream).await?;
         let mut folded = None;
         if let Some(snapshot) = self.snapshot(stream, at, &now).await {
+            let version = snapshot.folded.version;
             folded = self.fold_on(stream, at, Some(snapshot)).await?;
+            if folded.is_none() {
+                self.snapshots.remove_beside(stream.clone(), version);
+            }
         }
         if folded.is_none() {
             folded = self.fold_on(stream, at, None).await?;

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals_core::{EventStore, Position, StoreError, Version};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 use crate::handler::CommandHandler;
+use crate::live::typed;
 use crate::mediator::{Action, CommandService, Permission, handler_of};
-use crate::projector::Projector;
+use crate::projector::{Progress, Projector};
 use crate::query::{QueryHandler, QueryInput, QueryOutput};
 use crate::{
     Aggregate, Answer, At, CommandOptions, CommandOutcome, CommandRequest, Error, Executed,
@@ -193,7 +195,13 @@ impl RunningApp {
         QueryError::Unknown(Unknown { kind: "query", name: name.to_owned(), known })
     }
 
-    async fn answer_any(
+    /// Tells of the changes of the read model behind a question.
+    pub(crate) fn changes_behind(&self, query: &str) -> Option<watch::Receiver<Progress>> {
+        let handler = self.shared.queries.get(query)?;
+        Some(self.shared.projectors.get(handler.source())?.changes())
+    }
+
+    pub(crate) async fn answer_any(
         &self,
         name: &str,
         input: QueryInput,
@@ -280,10 +288,10 @@ impl RunningApp {
 /// A question about to be asked; awaiting it asks.
 #[must_use = "a question is asked when it is awaited"]
 pub struct Ask<Q> {
-    app: RunningApp,
-    query: Q,
-    at_least: Position,
-    principal: Principal,
+    pub(crate) app: RunningApp,
+    pub(crate) query: Q,
+    pub(crate) at_least: Position,
+    pub(crate) principal: Principal,
 }
 
 impl<Q: Query> Ask<Q> {
@@ -308,14 +316,7 @@ impl<Q: Query> IntoFuture for Ask<Q> {
         Box::pin(async move {
             let input = QueryInput::Typed(Box::new(self.query));
             let (output, _) = self.app.answer_any(Q::NAME, input, self.at_least, &self.principal).await?;
-            let other = || QueryError::Malformed {
-                query: Q::NAME,
-                reason: "another type is registered under its name".to_owned(),
-            };
-            match output {
-                QueryOutput::Typed(answer) => answer.downcast().map(|answer| *answer).map_err(|_| other()),
-                QueryOutput::Json(_) => Err(other()),
-            }
+            typed::<Q>(output)
         })
     }
 }

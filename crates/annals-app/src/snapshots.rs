@@ -112,6 +112,17 @@ impl Snapshots {
             .flatten()
     }
 
+    /// Removes a snapshot that does not fit its stream, while its finder goes on.
+    pub(crate) fn remove_beside(self: &Arc<Self>, stream: StreamName, version: Version) {
+        let snapshots = Arc::clone(self);
+        tokio::spawn(async move {
+            let Some(model) = snapshots.model().await else { return };
+            if let Err(error) = remove(model, &stream, version).await {
+                tracing::warn!(%stream, %error, "the snapshot cannot be removed");
+            }
+        });
+    }
+
     /// Saves a state, while its owner goes on.
     pub(crate) fn save_beside<A: Aggregate>(self: &Arc<Self>, stream: StreamName, folded: Arc<Folded<A>>) {
         let snapshots = Arc::clone(self);
@@ -175,13 +186,28 @@ async fn save<A: Aggregate>(
     let (position, recorded_at) = (folded.position, folded.recorded_at);
     write(model, move |tx| {
         Box::pin(async move {
+            // Saving goes on beside other work, so an older state may come last.
             let statement = "INSERT INTO snapshots (stream, shape, version, position, recorded_at, event_id, \
-                             visible_from, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (stream) DO UPDATE SET \
-                             shape = excluded.shape, version = excluded.version, position = excluded.position, \
-                             recorded_at = excluded.recorded_at, event_id = excluded.event_id, \
-                             visible_from = excluded.visible_from, state = excluded.state";
+                             visible_from, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+                             ON CONFLICT (stream) DO UPDATE SET shape = excluded.shape, version = excluded.version, \
+                             position = excluded.position, recorded_at = excluded.recorded_at, \
+                             event_id = excluded.event_id, visible_from = excluded.visible_from, \
+                             state = excluded.state \
+                             WHERE excluded.version > snapshots.version OR excluded.shape <> snapshots.shape";
             let values = params![stream, shape_of::<A>(), version, position, recorded_at, event_id, visible_from, state];
             tx.execute(statement, values).await?;
+            Ok(())
+        })
+    })
+    .await
+}
+
+async fn remove(model: &Arc<dyn ReadModel>, stream: &StreamName, version: Version) -> Result<(), BoxError> {
+    let stream = stream.as_str().to_owned();
+    write(model, move |tx| {
+        Box::pin(async move {
+            let statement = "DELETE FROM snapshots WHERE stream = $1 AND version = $2";
+            tx.execute(statement, params![stream, version]).await?;
             Ok(())
         })
     })

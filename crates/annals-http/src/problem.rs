@@ -25,6 +25,21 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
     }
 
+    /// The problem as a document.
+    pub(crate) fn to_json(&self) -> String {
+        let mut body = json!({
+            "type": format!("urn:annals:problem:{}", self.code),
+            "title": self.status.canonical_reason().unwrap_or_default(),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+        });
+        if let Value::Object(members) = &mut body {
+            members.extend(self.more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        }
+        body.to_string()
+    }
+
     fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.more.push((name, value.into()));
         self
@@ -36,17 +51,7 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(status = self.status.as_u16(), code = self.code, "{}", self.detail);
         }
-        let mut body = json!({
-            "type": format!("urn:annals:problem:{}", self.code),
-            "title": self.status.canonical_reason().unwrap_or_default(),
-            "status": self.status.as_u16(),
-            "code": self.code,
-            "detail": self.detail,
-        });
-        if let Value::Object(members) = &mut body {
-            members.extend(self.more.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        }
-        let mut response = (self.status, body.to_string()).into_response();
+        let mut response = (self.status, self.to_json()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {

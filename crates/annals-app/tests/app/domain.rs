@@ -138,7 +138,7 @@ impl Projection for Sum {
     }
 }
 
-#[derive(Query, Serialize, Deserialize)]
+#[derive(Query, Serialize, Deserialize, Clone)]
 #[annals(crate = annals_app)]
 #[query(output = (u64, u64), from = Counts)]
 #[serde(deny_unknown_fields)]

@@ -6,6 +6,8 @@ use std::time::Duration;
 use annals_app::{Principal, ProjectionError, ProjectionState, QueryError};
 use annals_core::Position;
 
+use futures_util::StreamExt;
+
 use crate::domain::{CountOf, Counter, CounterCommand, World};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,6 +29,32 @@ async fn one_reads_ones_own_write() {
     }
     let missing = app.ask(of("z")).await.unwrap_err();
     assert_eq!(missing.to_string(), "there is no counter \"z\"");
+}
+
+#[tokio::test]
+async fn a_live_query_answers_whenever_its_answer_changes() {
+    let app = World::new().start().await;
+    let mut answers = std::pin::pin!(app.ask(of("a")).live());
+    let mut next =
+        async || tokio::time::timeout(Duration::from_secs(5), answers.next()).await.unwrap().unwrap();
+    assert!(matches!(next().await, Err(QueryError::NotFound { .. })));
+    app.execute::<Counter>("a", increment(2)).await.unwrap();
+    assert_eq!(next().await.unwrap(), (2, 1));
+    // What changes no answer is not told.
+    app.execute::<Counter>("b", increment(1)).await.unwrap();
+    for _ in 0..20 {
+        app.execute::<Counter>("a", increment(1)).await.unwrap();
+    }
+    // Answers in between may be passed by, the newest is not.
+    let mut last = next().await.unwrap();
+    while last != (22, 21) {
+        assert!(last.1 < 21, "{last:?}");
+        last = next().await.unwrap();
+    }
+    // A rebuild leaves the answer as it was, so nothing is told until it changes.
+    app.rebuild("counts", &|_| {}).await.unwrap();
+    app.execute::<Counter>("a", increment(1)).await.unwrap();
+    assert_eq!(next().await.unwrap(), (23, 22));
 }
 
 #[tokio::test]

@@ -1,8 +1,6 @@
 //! `GET /streams`, `/streams/{name}` and `/events`: pages of events, or a live stream of them (server-sent events).
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use annals_core::{
     Category, CorrelationId, EventType, Filter, FilterItem, Position, ReadFrom, ReadRequest, RecordedEvent,
@@ -12,19 +10,17 @@ use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use axum::response::sse::Event as SseEvent;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
 
+use super::sse::{live_response, wants_live};
 use super::{ANNALS_POSITION, Service, number};
 use crate::Problem;
 
 const DEFAULT_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1_000;
-/// A comment is sent this often on a quiet stream, so that both ends notice when the other is gone.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StreamsPage {
@@ -182,11 +178,6 @@ fn as_json(event: &RecordedEvent) -> Result<String, Problem> {
     })
 }
 
-fn wants_live(headers: &HeaderMap) -> bool {
-    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accepted.is_some_and(|types| types.contains("text/event-stream"))
-}
-
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, Problem> {
     let Some(value) = headers.get("last-event-id") else { return Ok(None) };
     let position = value.to_str().ok().and_then(|text| text.parse().ok());
@@ -204,18 +195,13 @@ async fn live(service: Service, filter: Filter, after: Position) -> Result<Respo
         );
         return Err(Problem::malformed(detail));
     }
-    let mut stopped = service.stopped.clone();
     let events = live_events(subscribe(Arc::clone(service.app.store()), filter, after));
-    let until_stopped = async move {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
-    let events = events.take_until(Box::pin(until_stopped));
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    Ok(live_response(&service, events))
 }
 
 /// The messages of a subscription as server-sent events: each event with its position as id, and `caught-up` when
 /// history has been handed over.
-fn live_events(subscription: Subscription) -> impl Stream<Item = Result<SseEvent, Infallible>> {
+fn live_events(subscription: Subscription) -> impl Stream<Item = SseEvent> {
     let batches = stream::unfold((subscription, false), |(mut subscription, caught_up)| async move {
         let (batch, live) = match subscription.next().await {
             Ok(SubscriptionMessage::Events(events)) => {
@@ -237,7 +223,7 @@ fn live_events(subscription: Subscription) -> impl Stream<Item = Result<SseEvent
         };
         Some((batch, (subscription, live)))
     });
-    batches.flat_map(stream::iter).map(Ok)
+    batches.flat_map(stream::iter)
 }
 
 /// Percent-encodes a path segment.

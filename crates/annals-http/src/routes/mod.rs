@@ -5,6 +5,7 @@ mod events;
 mod health;
 mod projections;
 mod queries;
+mod sse;
 mod state;
 
 #[cfg(feature = "internals")]

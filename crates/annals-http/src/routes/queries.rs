@@ -1,13 +1,16 @@
-//! `GET /queries/{query}?field=…`.
+//! `GET /queries/{query}?field=…`: the answer, or all answers as it changes (server-sent events).
 
-use annals_app::Principal;
+use annals_app::{Principal, QueryError};
 use annals_core::Position;
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::sse::Event as SseEvent;
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 
+use super::sse::{live_response, wants_live};
 use super::{ANNALS_AT_LEAST, ANNALS_POSITION, Service, entity_tag, number};
 use crate::Problem;
 
@@ -25,7 +28,13 @@ pub(super) async fn ask(
             Problem::malformed(format!("the header {ANNALS_AT_LEAST}: expected a position, found {value:?}"))
         })?,
     };
-    let answer = service.app.answer(&query, form.unwrap_or_default(), at_least, &principal).await?;
+    let form = form.unwrap_or_default();
+    let answer = service.app.answer(&query, form.clone(), at_least, &principal).await;
+    // Whoever asks in the wrong way is told so at once; what is not there yet may come.
+    if wants_live(&headers) && matches!(answer, Ok(_) | Err(QueryError::NotFound { .. })) {
+        return Ok(live(&service, &query, form, at_least, &principal));
+    }
+    let answer = answer?;
     let tag = entity_tag(&blake3::hash(&answer.json).to_hex()[..32]);
     let unchanged = headers.get(header::IF_NONE_MATCH).is_some_and(|known| *known == tag);
     let mut response = if unchanged {
@@ -38,4 +47,16 @@ pub(super) async fn ask(
     response.headers_mut().insert(header::ETAG, tag);
     response.headers_mut().insert(ANNALS_POSITION, number(answer.position.get()));
     Ok(response)
+}
+
+/// Each answer with its position as id; `problem` in its place while there is none.
+fn live(service: &Service, query: &str, form: String, at_least: Position, principal: &Principal) -> Response {
+    let answers = service.app.live_answers(query, form, at_least, principal);
+    let events = answers.map(|answer| match answer {
+        Ok(answer) => SseEvent::default()
+            .id(answer.position.to_string())
+            .data(String::from_utf8_lossy(&answer.json).replace(['\r', '\n'], " ")),
+        Err(error) => SseEvent::default().event("problem").data(Problem::from(error).to_json()),
+    });
+    live_response(service, events)
 }

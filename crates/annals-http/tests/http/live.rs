@@ -23,6 +23,20 @@ impl Live {
         Self { input }
     }
 
+    /// The data of the next message that is no notice; `None` when the service ended the stream.
+    fn next_data(&mut self) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            if self.input.read_line(&mut line).unwrap() == 0 || line == "0\r\n" {
+                return None;
+            }
+            match line.strip_prefix("data: ") {
+                Some(data) if !data.starts_with('{') => return Some(data.trim_end().to_owned()),
+                _ => {}
+            }
+        }
+    }
+
     /// The id of the next event, or the name of the next notice; `None` when the service ended the stream.
     fn next(&mut self) -> Option<String> {
         loop {
@@ -84,4 +98,22 @@ fn a_stopping_service_ends_live_streams_and_finishes_what_was_begun() {
     let address = service.address;
     service.wait();
     assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_live_query_answers_whenever_its_answer_changes() {
+    let service = Service::start();
+    let mut coins = Live::open(&service, "/queries/CoinsIn?jar=a", None);
+    assert_eq!(coins.next().unwrap(), "problem", "there is no such jar yet");
+    service.put_in("a", 1);
+    assert_eq!(coins.next_data().unwrap(), "1");
+    // Another jar changes the read model, but not this answer.
+    service.put_in("b", 7);
+    service.put_in("a", 2);
+    assert_eq!(coins.next_data().unwrap(), "3");
+    let mut later = Live::open(&service, "/queries/CoinsIn?jar=a", None);
+    assert_eq!(later.next_data().unwrap(), "3");
+    let live = &[("accept", "text/event-stream")];
+    service.send("GET", "/queries/CoinsIn", live, b"").problem(400, "malformed");
+    service.send("GET", "/queries/Nothing", live, b"").problem(404, "unknown-query");
 }
