@@ -179,7 +179,7 @@ impl App {
         let mut projectors = BTreeMap::new();
         for projection in self.projections {
             let name = projection.name();
-            let projector = Projector::open(Arc::clone(&store), &*models, projection).await?;
+            let projector = Projector::open(Arc::clone(&store), Arc::clone(&models), projection).await?;
             if projectors.insert(name, Arc::new(projector)).is_some() {
                 return Err(StartError::DuplicateName { kind: "projections", name: name.to_owned() });
             }

@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod app;
+mod as_of;
 mod changes;
 pub mod codec;
 mod command;

@@ -115,6 +115,7 @@ pub(crate) struct Progress {
 pub(crate) struct Projector {
     store: Arc<dyn EventStore>,
     projection: Arc<dyn AnyProjection>,
+    models: Arc<dyn ReadModelStore>,
     model: Arc<dyn ReadModel>,
     /// The position up to which the read model was made; held while it is written or swapped.
     written: Mutex<Position>,
@@ -132,7 +133,7 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 impl Projector {
     pub(crate) async fn open(
         store: Arc<dyn EventStore>,
-        models: &dyn ReadModelStore,
+        models: Arc<dyn ReadModelStore>,
         projection: Arc<dyn AnyProjection>,
     ) -> Result<Self, ProjectionError> {
         let model = models.open(projection.name(), projection.version()).await?;
@@ -151,7 +152,8 @@ impl Projector {
         let usable_from = if checkpoint == Position::ZERO { head } else { Position::ZERO };
         let progress = watch::Sender::new(Progress { position: checkpoint, state });
         let mended = Notify::new();
-        Ok(Self { store, projection, model, written: Mutex::new(checkpoint), progress, usable_from, mended })
+        let written = Mutex::new(checkpoint);
+        Ok(Self { store, projection, models, model, written, progress, usable_from, mended })
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -311,10 +313,10 @@ impl Projector {
         let fresh = self.model.begin_rebuild().await?;
         fresh.bind(&self.store.store_id()).await?;
         prepare(&*fresh, &self.projection, Position::ZERO).await?;
-        let reached = self.build(&*fresh, Position::ZERO, report).await?;
+        let reached = self.build(&*fresh, Position::ZERO, self.store.head().await?, report).await?;
         // The few events that came meanwhile are taken in while the live one waits.
         let mut written = self.written.lock().await;
-        let reached = self.build(&*fresh, reached, report).await?;
+        let reached = self.build(&*fresh, reached, self.store.head().await?, report).await?;
         self.model.swap_in(fresh).await?;
         *written = reached;
         self.progress.send_modify(|progress| {
@@ -327,14 +329,26 @@ impl Projector {
         Ok(())
     }
 
-    /// Takes all events after a position into a read model; returns the position reached.
+    /// The read model as it was at a position, built apart from the live one, to be read. It is gone when it is dropped.
+    pub(crate) async fn as_of(
+        &self,
+        position: Position,
+        report: &(dyn Fn(RebuildProgress) + Send + Sync),
+    ) -> Result<Arc<dyn ReadModel>, ProjectionError> {
+        let scratch = self.models.scratch(self.name()).await?;
+        prepare(&*scratch, &self.projection, Position::ZERO).await?;
+        self.build(&*scratch, Position::ZERO, position, report).await?;
+        Ok(scratch)
+    }
+
+    /// Takes all events after a position, up to another, into a read model; returns the position reached.
     async fn build(
         &self,
         model: &dyn ReadModel,
         after: Position,
+        head: Position,
         report: &(dyn Fn(RebuildProgress) + Send + Sync),
     ) -> Result<Position, ProjectionError> {
-        let head = self.store.head().await?;
         let mut reader = Reader::new(&*self.store, ReadRequest::new(self.projection.filter()).after(after));
         let mut reached = after;
         while let Some(mut events) = reader.next_batch().await? {

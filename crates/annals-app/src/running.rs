@@ -208,16 +208,25 @@ impl RunningApp {
         at_least: Position,
         principal: &Principal,
     ) -> Result<(QueryOutput, Position), QueryError> {
+        let (handler, projector) = self.allowed(name, principal)?;
+        projector.wait_for(at_least, PATIENCE).await?;
+        let (tx, position) = projector.read().await?;
+        Ok((handler.answer(input, QueryContext { tx, position }).await?, position))
+    }
+
+    /// The handler of a question and what it is answered from, for who may ask it.
+    pub(crate) fn allowed(
+        &self,
+        name: &str,
+        principal: &Principal,
+    ) -> Result<(&Arc<dyn QueryHandler>, &Arc<Projector>), QueryError> {
         let handler = self.shared.queries.get(name).ok_or_else(|| self.unknown_query(name))?;
         let action = Action::Query { name };
         if let Err(reason) = (self.shared.permission)(principal, &action) {
             let (principal, action) = (principal.name.clone(), action.to_string());
             return Err(QueryError::Denied { principal, action, reason });
         }
-        let projector = self.projector(handler.source())?;
-        projector.wait_for(at_least, PATIENCE).await?;
-        let (tx, position) = projector.read().await?;
-        Ok((handler.answer(input, QueryContext { tx, position }).await?, position))
+        Ok((handler, self.projector(handler.source())?))
     }
 
     fn projector(&self, name: &str) -> Result<&Arc<Projector>, QueryError> {

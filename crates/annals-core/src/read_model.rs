@@ -228,6 +228,10 @@ pub trait ReadModel: Send + Sync {
 pub trait ReadModelStore: Send + Sync {
     /// Opens the read model of a projection's version, empty when it is new.
     fn open(&self, name: &str, version: u32) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>>;
+
+    /// An empty read model of this name apart from all others, which is gone when it is dropped: to see what it was in the
+    /// past, or what it might have been.
+    fn scratch(&self, name: &str) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>>;
 }
 
 /// A store of events in a SQL database: it can write read-model rows in the append's own transaction.

@@ -91,6 +91,12 @@ impl ReadModelStore for SqliteReadModels {
             Ok(model as Arc<dyn ReadModel>)
         })
     }
+
+    fn scratch(&self, name: &str) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>> {
+        let name = name.to_owned();
+        // The folder is removed when the last read model of it is dropped.
+        Box::pin(async move { Self::temporary()?.open(&name, 1).await })
+    }
 }
 
 /// One file has one writer, so who opens it again gets the same read model.

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use annals_app::{Principal, ProjectionError, ProjectionState, QueryError};
+use annals_app::{At, Principal, ProjectionError, ProjectionState, QueryError};
 use annals_core::Position;
 
 use futures_util::StreamExt;
@@ -55,6 +55,30 @@ async fn a_live_query_answers_whenever_its_answer_changes() {
     app.rebuild("counts", &|_| {}).await.unwrap();
     app.execute::<Counter>("a", increment(1)).await.unwrap();
     assert_eq!(next().await.unwrap(), (23, 22));
+}
+
+#[tokio::test]
+async fn a_read_model_can_be_asked_as_it_was() {
+    let app = World::new().start().await;
+    for _ in 0..5 {
+        app.execute::<Counter>("a", increment(2)).await.unwrap();
+        app.execute::<Counter>("b", increment(1)).await.unwrap();
+    }
+    let ask = async |at: At| {
+        app.answer_as_of("CountOf", "id=a".to_owned(), at, &Principal::anonymous(), &|_| {}).await
+    };
+    let answer = ask(At::Position(Position::new(4))).await.unwrap();
+    assert_eq!((&answer.json[..], answer.position.get()), (&b"[4,2]"[..], 4));
+    assert_eq!(&ask(At::Now).await.unwrap().json[..], b"[10,5]");
+    assert_eq!(&ask(At::Position(Position::new(900))).await.unwrap().json[..], b"[10,5]");
+    let then = app.state("counter", "a", At::Version(3.into())).await.unwrap().recorded_at;
+    let known = ask(At::RecordedAt(then)).await.unwrap();
+    assert!(known.position >= Position::new(5), "{known:?}");
+    let before = ask(At::RecordedAt(annals_core::Timestamp::from_micros(0))).await;
+    assert!(matches!(before, Err(QueryError::NotFound { .. })));
+    assert!(matches!(ask(At::Version(1.into())).await, Err(QueryError::Malformed { .. })));
+    // The live one is as it was.
+    assert_eq!(app.ask(of("a")).await.unwrap(), (10, 5));
 }
 
 #[tokio::test]

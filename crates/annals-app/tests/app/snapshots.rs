@@ -196,6 +196,12 @@ async fn without_a_place_for_snapshots_all_goes_on() {
                 Err(annals_core::ReadModelError::Database { operation: "open", name, source })
             })
         }
+        fn scratch(
+            &self,
+            name: &str,
+        ) -> BoxFuture<'_, Result<Arc<dyn annals_core::ReadModel>, annals_core::ReadModelError>> {
+            self.0.scratch(name)
+        }
     }
     let world = World::new();
     let models = Arc::new(Nowhere(Arc::clone(&world.models)));

@@ -24,6 +24,8 @@ pub(crate) enum AppCommands {
     Execute(execute::Execute),
     /// Ask a question
     Query(query::Query),
+    /// Ask a question as of a position or a time
+    AsOf(query::AsOf),
     /// Show the state of an entity, now or then
     State(state::State),
     /// Show what the events of an entity changed in its state
@@ -56,6 +58,7 @@ impl AppCommands {
             Self::Serve(serve) => serve.run(session).await,
             Self::Execute(execute) => execute.run(session).await,
             Self::Query(query) => query.run(session).await,
+            Self::AsOf(as_of) => as_of.run(session).await,
             Self::State(state) => state.run(session).await,
             Self::Diff(diff) => diff.run(session).await,
             Self::Step(step) => step.run(session).await,

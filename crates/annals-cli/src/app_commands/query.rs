@@ -1,9 +1,9 @@
-//! `query`: a question, answered here or by a running service.
+//! `query`: a question, answered here or by a running service. `as-of`: the same, from a read model as it was.
 
 use std::time::Duration;
 
-use annals_app::{Principal, RunningApp};
-use annals_core::Position;
+use annals_app::{At, Principal, RunningApp};
+use annals_core::{Position, Timestamp};
 use clap::Args;
 
 use crate::remote::{Remote, RemoteRequest, path};
@@ -53,11 +53,7 @@ pub(crate) struct Query {
 
 impl Query {
     pub(crate) async fn run(self, mut session: Session) -> Result<(), Failure> {
-        let pairs = self.fields.iter().map(|field| {
-            field.split_once('=').ok_or_else(|| Failure::usage(format!("{field:?}: expected NAME=TEXT")))
-        });
-        let form =
-            serde_urlencoded::to_string(pairs.collect::<Result<Vec<_>, _>>()?).map_err(Failure::usage)?;
+        let form = form_of(&self.fields)?;
         if let Some(server) = &self.server {
             let path = format!("{}?{form}", path(&["queries", &self.query]));
             let answer =
@@ -68,5 +64,50 @@ impl Query {
         catch_up(&app, &session, &self.query).await?;
         let answer = app.answer(&self.query, form, Position::ZERO, &Principal::anonymous()).await?;
         session.output().print_json(&answer.json)
+    }
+}
+
+/// The fields of a question as a form.
+fn form_of(fields: &[String]) -> Result<String, Failure> {
+    let pairs = fields.iter().map(|field| {
+        field.split_once('=').ok_or_else(|| Failure::usage(format!("{field:?}: expected NAME=TEXT")))
+    });
+    serde_urlencoded::to_string(pairs.collect::<Result<Vec<_>, _>>()?).map_err(Failure::usage)
+}
+
+/// A question to a read model as it was.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The read model is built anew from the events up to there, apart from the live one.\n\nExamples:\n  as-of 1000 \
+                  Balances\n  as-of 2026-03-31T12:00:00Z BalanceOf account=42"
+)]
+pub(crate) struct AsOf {
+    /// A position of the log, or a time: as it was when everything up to then was recorded
+    #[arg(value_name = "POSITION|TIME")]
+    when: String,
+    /// The question, such as Balances
+    query: String,
+    /// Its fields: NAME=TEXT
+    #[arg(value_name = "FIELDS")]
+    fields: Vec<String>,
+}
+
+impl AsOf {
+    pub(crate) async fn run(self, mut session: Session) -> Result<(), Failure> {
+        let at = match (self.when.parse::<Position>(), self.when.parse::<Timestamp>()) {
+            (Ok(position), _) => At::Position(position),
+            (_, Ok(moment)) => At::RecordedAt(moment),
+            (_, Err(error)) => {
+                let when = &self.when;
+                return Err(Failure::usage(format!("{when:?}: expected a position or a time: {error}")));
+            }
+        };
+        let form = form_of(&self.fields)?;
+        let app = session.start_on_existing().await?;
+        let progress = session.progress("building", "positions");
+        let report = |done: annals_app::RebuildProgress| progress.set(done.done, done.total);
+        let answer = app.answer_as_of(&self.query, form, at, &Principal::anonymous(), &report).await;
+        progress.finish();
+        session.output().print_json(&answer?.json)
     }
 }

@@ -198,7 +198,10 @@ fn lines(title: &str, moment: &Moment) -> Vec<String> {
     ];
     let changes = moment.event["changed"].as_array().map(Vec::as_slice).unwrap_or_default();
     for change in changes {
-        let value = |name: &str| change.get(name).map_or("(nothing)".to_owned(), table::cell);
+        let value = |name: &str| {
+            let value = change.get(name).filter(|value| !value.is_null());
+            value.map_or("(nothing)".to_owned(), table::cell)
+        };
         lines.push(format!("  {}  {} → {}", table::cell(&change["path"]), value("before"), value("after")));
     }
     if changes.is_empty() {

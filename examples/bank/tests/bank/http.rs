@@ -74,6 +74,8 @@ fn the_api_does_what_the_documentation_says() {
     assert_eq!(done["version"], 4);
     assert_eq!(with_server(&["query", "BalanceOf", "account=42"])["account"], "42");
     assert_eq!(with_server(&["state", "account", "42", "--version", "2"])["state"]["balance"], "100.00");
+    let then = place.json(&["as-of", "2", "BalanceOf", "account=42"]);
+    assert_eq!(then["balance"], "100.00");
     let changed = with_server(&["diff", "account", "42", "--from", "2", "--to", "3"]);
     assert_eq!(changed, place.json(&["diff", "account", "42", "--from", "2", "--to", "3"]));
     let balance = changed["changed"].as_array().unwrap().iter().find(|change| change["path"] == "/balance");
