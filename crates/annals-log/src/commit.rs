@@ -20,15 +20,17 @@ use crate::planted::Planted;
 use crate::recent::Recent;
 use crate::run::SegmentStamp;
 use crate::stage::{LogAppend, Pending, PendingAppend, Stage, Staged};
-use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, RwLockWriteGuard};
+use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, RwLockWriteGuard, yield_now};
 use crate::ticket::{Outcome, Ticket, Turn, lock};
 use crate::view::{LogIndex, Older};
 use crate::writer::Writer;
 
 /// A group takes no more appends once their events have this many bytes; one append may be larger.
 const GROUP_BYTES: usize = 8 << 20;
-/// A leader waits awake for at most so long; never where nothing may depend on the time.
-const LONGEST_WAIT_AWAKE: Duration = if cfg!(shuttle) { Duration::ZERO } else { Duration::from_micros(300) };
+/// A leader waits awake for at most so long after the last append came …
+const LONGEST_WAIT_AWAKE: Duration = Duration::from_micros(300);
+/// … or, where nothing may depend on the time, for so many turns.
+const TURNS_AWAKE: u32 = 3;
 /// How often it is looked whether others are still busy, at most.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 /// A log that is closed leaves no more than this to be read again.
@@ -76,6 +78,8 @@ struct Group {
     pending: Pending,
     /// Who waits for the n-th append, and whether it is a repetition of it.
     accepted: Vec<(Arc<Ticket>, usize, bool)>,
+    /// How often anything had been taken back when the first of it was staged.
+    begun: u64,
     /// Those to be told when the frame before this one is durable: what they are told may rest on it.
     answered: Vec<(Arc<Ticket>, Outcome)>,
     undecided: Vec<(Arc<Ticket>, LogAppend)>,
@@ -155,11 +159,10 @@ impl Commits {
             self.freeze(&idle);
             writer = Some(idle);
         }
-        let begun = self.taken_back.load(Ordering::Acquire);
         let mut group = self.begin_group(*staging);
         self.stage(&mut group, self.take_waiting(0));
         let mut writer = writer.unwrap_or_else(|| self.stage_until_durable(&mut group));
-        if self.taken_back.load(Ordering::Acquire) != begun {
+        if self.taken_back.load(Ordering::Acquire) != group.begun {
             self.stage_again(&mut group, *staging, &writer);
         }
         let undecided = std::mem::take(&mut group.undecided);
@@ -190,8 +193,9 @@ impl Commits {
     /// A barrier takes about as long as it takes to put a thread to sleep and wake it again, so this thread stays awake
     /// for that time after the last one who came, and lets others run.
     fn stage_until_durable(&self, group: &mut Group) -> MutexGuard<'_, Writer> {
-        let mut idle_since = Instant::now();
-        while idle_since.elapsed() < LONGEST_WAIT_AWAKE {
+        let (mut idle_since, mut turns) = (Instant::now(), 0);
+        while if cfg!(shuttle) { turns < TURNS_AWAKE } else { idle_since.elapsed() < LONGEST_WAIT_AWAKE } {
+            turns += 1;
             match self.writer.try_lock() {
                 Ok(writer) => return writer,
                 Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
@@ -199,7 +203,7 @@ impl Commits {
             }
             let more = self.take_waiting(group.pending.frame.length());
             if more.is_empty() {
-                std::thread::yield_now();
+                yield_now();
             } else {
                 self.stage(group, more);
                 idle_since = Instant::now();
@@ -239,10 +243,12 @@ impl Commits {
     }
 
     fn begin_group(&self, last_recorded_at: Timestamp) -> Group {
-        let base = self.recent().index.last();
+        let recent = self.recent();
+        let (base, begun) = (recent.index.last(), self.taken_back.load(Ordering::Acquire));
+        drop(recent);
         let recorded_at = self.clock.now().max(last_recorded_at);
         let pending = Pending::new(base, recorded_at, std::mem::take(&mut *lock(&self.spare)));
-        Group { pending, accepted: Vec::new(), answered: Vec::new(), undecided: Vec::new() }
+        Group { pending, accepted: Vec::new(), begun, answered: Vec::new(), undecided: Vec::new() }
     }
 
     fn stage(&self, group: &mut Group, appends: Vec<(Arc<Ticket>, LogAppend)>) {
@@ -250,6 +256,11 @@ impl Commits {
             return;
         }
         let mut recent = self.recent();
+        if self.taken_back.load(Ordering::Acquire) != group.begun {
+            // What this group rests on is gone, and with it what was staged of this group: nothing more is built on that.
+            group.undecided.extend(appends);
+            return;
+        }
         let mut stage = Stage::new(&self.index, &mut recent);
         for (ticket, append) in appends {
             match stage.stage(append, &mut group.pending) {
@@ -265,7 +276,7 @@ impl Commits {
     /// Stages a group anew after what it rested on was taken back.
     fn stage_again(&self, group: &mut Group, staging: Timestamp, writer: &Writer) {
         self.recent().index.undo_after(writer.head());
-        let Group { pending, accepted, answered, undecided } =
+        let Group { pending, accepted, answered, undecided, .. } =
             std::mem::replace(group, self.begin_group(staging));
         let mut tickets: Vec<Vec<Arc<Ticket>>> = pending.appends.iter().map(|_| Vec::new()).collect();
         for (ticket, place, _) in accepted {
@@ -288,7 +299,7 @@ impl Commits {
                 }
             }
         }
-        group.undecided = undecided;
+        group.undecided.extend(undecided);
     }
 
     /// Writes a group and shows it; returns who is to be told what.
@@ -302,7 +313,9 @@ impl Commits {
                 self.show(written, &appends, &hidden);
             });
             if written.is_err() && !self.upkeep.mistakes.make(Planted::KeepUnwrittenInIndex) {
-                self.recent().index.undo_after(writer.head());
+                let mut recent = self.recent();
+                recent.index.undo_after(writer.head());
+                // While nobody can stage: who stages next is to know.
                 self.taken_back.fetch_add(1, Ordering::AcqRel);
             }
             if let Err(error) = &written {

@@ -7,12 +7,12 @@
 pub(crate) use std::{
     sync::atomic::AtomicU64,
     sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    thread::{Builder, JoinHandle},
+    thread::{Builder, JoinHandle, yield_now},
 };
 
 #[cfg(shuttle)]
 pub(crate) use shuttle::{
     sync::atomic::AtomicU64,
     sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    thread::{Builder, JoinHandle},
+    thread::{Builder, JoinHandle, yield_now},
 };
