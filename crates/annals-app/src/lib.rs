@@ -10,6 +10,7 @@ mod as_of;
 mod changes;
 pub mod codec;
 mod command;
+mod derived;
 mod event;
 #[doc(hidden)]
 pub mod event_lock;
@@ -35,6 +36,9 @@ pub use changes::{ChangingEvent, FieldChange, MAX_COMPARED_EVENTS, StateDifferen
 pub use command::{
     Command, CommandOptions, CommandOutcome, CommandRequest, Error, Executed, OutcomeEvent, Principal,
     Rejection, Unknown,
+};
+pub use derived::{
+    DecodeExt, DeriveExt, Derived, DerivedError, MAX_WINDOW_ITEMS, Window, derive_from, derive_from_history,
 };
 pub use event::{Event, UnreadableEvent};
 pub use mediator::{Action, CommandService, Permission};

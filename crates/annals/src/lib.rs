@@ -13,11 +13,12 @@ mod drivers;
 
 pub use annals_app::{
     Action, Aggregate, Answer, App, Ask, At, ChangingEvent, Command, CommandOptions, CommandOutcome,
-    CommandRequest, CommandService, Context, Decided, Decoded, DecodedEvents, DomainError, Error, Event,
-    Executed, FieldChange, Given, Named, OutcomeEvent, Permission, Principal, Projection, ProjectionError,
-    ProjectionState, ProjectionStatus, Query, QueryContext, QueryError, RebuildProgress, Rejection,
-    RunningApp, StartError, State, StateDifference, StateView, StoredForm, Unknown, UnreadableEvent,
-    Upcaster, codec, decode_event, decode_events, event_lock, given, state,
+    CommandRequest, CommandService, Context, Decided, DecodeExt, Decoded, DecodedEvents, DeriveExt, Derived,
+    DerivedError, DomainError, Error, Event, Executed, FieldChange, Given, Named, OutcomeEvent, Permission,
+    Principal, Projection, ProjectionError, ProjectionState, ProjectionStatus, Query, QueryContext,
+    QueryError, RebuildProgress, Rejection, RunningApp, StartError, State, StateDifference, StateView,
+    StoredForm, Unknown, UnreadableEvent, Upcaster, Window, codec, decode_event, decode_events, derive_from,
+    derive_from_history, event_lock, given, state,
 };
 pub use annals_core::{
     AppendCondition, AppendError, AppendReceipt, AppendRequest, BoxError, BoxFuture, Category, CausationId,

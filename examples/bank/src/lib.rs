@@ -3,6 +3,7 @@
 pub mod account;
 pub mod balances;
 pub mod demo;
+pub mod flags;
 pub mod import;
 pub mod money;
 pub mod month;

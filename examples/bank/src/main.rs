@@ -7,5 +7,6 @@ fn main() -> ExitCode {
         .about("A bank: accounts, balances and monthly statements, on events")
         .command::<bank::demo::Demo>()
         .command::<bank::import::Import>()
+        .command::<bank::flags::Flags>()
         .run()
 }

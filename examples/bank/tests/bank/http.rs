@@ -88,6 +88,14 @@ fn the_api_does_what_the_documentation_says() {
         refused.contains("the balance is 75.00 CZK") && refused.contains("balance-not-zero"),
         "{refused}"
     );
+    for minute in [0, 3, 6, 9, 12] {
+        let moment = format!("2026-01-01T10:{minute:02}:00Z");
+        give("WithdrawMoney", &[("annals-occurred-at", &moment)], r#"{"amount":"1.00"}"#);
+    }
+    give("DepositMoney", &[], r#"{"amount":"5.00"}"#);
+    let flags = place.json(&["flags"]);
+    let withdrawals: Vec<_> = flags.as_array().unwrap().iter().map(|flag| &flag["withdrawals"]).collect();
+    assert_eq!(withdrawals, [4, 4], "the fourth and the fifth are the fourth within ten minutes");
     // Beside the service one may read the store; writing it is the service's alone.
     assert_eq!(place.json(&["query", "BalanceOf", "account=42"])["balance"], "75.00");
     let locked = place.fails(&["execute", "account", "42", "DepositMoney", "amount=1.00"], 1);
@@ -98,7 +106,7 @@ fn the_api_does_what_the_documentation_says() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("stopped; nothing was lost"), "{said}");
     let balance = place.json(&["query", "BalanceOf", "account=42"]);
-    assert_eq!((&balance["balance"], &balance["transactions"]), (&"75.00".into(), &3.into()));
+    assert_eq!((&balance["balance"], &balance["transactions"]), (&"75.00".into(), &9.into()));
     assert!(
         place.fails(&["query", "Balances", "--server", "http://127.0.0.1:1"], 1).contains("is it running?")
     );
