@@ -27,6 +27,7 @@ mod snapshots;
 pub mod state;
 mod test_kit;
 mod upcast;
+mod what_if;
 
 pub use aggregate::{Aggregate, At, Context, DomainError};
 pub use annals_core::{NameError, Tag};
@@ -51,3 +52,4 @@ pub use running::{Ask, RunningApp};
 pub use state::State;
 pub use test_kit::{Decided, Given, given};
 pub use upcast::{Decoded, DecodedEvents, StoredForm, Upcaster, decode_event, decode_events};
+pub use what_if::{Edit, WhatIfError, what_if};

@@ -14,11 +14,11 @@ mod drivers;
 pub use annals_app::{
     Action, Aggregate, Answer, App, Ask, At, ChangingEvent, Command, CommandOptions, CommandOutcome,
     CommandRequest, CommandService, Context, Decided, DecodeExt, Decoded, DecodedEvents, DeriveExt, Derived,
-    DerivedError, DomainError, Error, Event, Executed, FieldChange, Given, Named, OutcomeEvent, Permission,
-    Principal, Projection, ProjectionError, ProjectionState, ProjectionStatus, Query, QueryContext,
-    QueryError, RebuildProgress, Rejection, RunningApp, StartError, State, StateDifference, StateView,
-    StoredForm, Unknown, UnreadableEvent, Upcaster, Window, codec, decode_event, decode_events, derive_from,
-    derive_from_history, event_lock, given, state,
+    DerivedError, DomainError, Edit, Error, Event, Executed, FieldChange, Given, Named, OutcomeEvent,
+    Permission, Principal, Projection, ProjectionError, ProjectionState, ProjectionStatus, Query,
+    QueryContext, QueryError, RebuildProgress, Rejection, RunningApp, StartError, State, StateDifference,
+    StateView, StoredForm, Unknown, UnreadableEvent, Upcaster, WhatIfError, Window, codec, decode_event,
+    decode_events, derive_from, derive_from_history, event_lock, given, state, what_if,
 };
 pub use annals_core::{
     AppendCondition, AppendError, AppendReceipt, AppendRequest, BoxError, BoxFuture, Category, CausationId,

@@ -8,3 +8,4 @@ mod domain;
 mod projections;
 mod snapshots;
 mod upcasters;
+mod what_if;
