@@ -176,6 +176,24 @@ pub enum ReadModelError {
     /// The work that was to be done in the transaction failed; the transaction was rolled back.
     #[error(transparent)]
     Work(BoxError),
+    /// Another process has taken over as the one that keeps the read model; nothing was written.
+    #[error(
+        "another process keeps the read model {name:?} now, so this one wrote nothing: it stands by until that one ends"
+    )]
+    Fenced {
+        /// The read model.
+        name: String,
+    },
+    /// This kind of read model cannot do it.
+    #[error("the read model {name:?} cannot {operation}: {advice}")]
+    Unsupported {
+        /// The read model.
+        name: String,
+        /// What was asked for.
+        operation: &'static str,
+        /// What to do instead.
+        advice: &'static str,
+    },
 }
 
 /// A transaction on a read model: reads and writes rows by portable SQL, with parameters `$1`, `$2`, ….
@@ -202,14 +220,62 @@ pub trait ReadModelTx: Send {
 pub type TxWork =
     Box<dyn for<'t> FnOnce(&'t mut dyn ReadModelTx) -> BoxFuture<'t, Result<(), BoxError>> + Send>;
 
+/// Up to where a read model has its events, and what is remembered about them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bookmark {
+    /// The position up to which events were applied; 0 for an empty read model.
+    pub position: Position,
+    /// What [`write_with_notes`](ReadModel::write_with_notes) was given last; empty when it never was.
+    pub notes: Vec<u8>,
+}
+
+/// Whoever has this is the one that keeps a read model; dropping it lets another one do so.
+pub struct Lead(#[allow(dead_code)] Box<dyn Any + Send + Sync>);
+
+impl Lead {
+    /// A lead that lasts as long as `held` is not dropped.
+    pub fn new(held: impl Any + Send + Sync) -> Self {
+        Self(Box::new(held))
+    }
+}
+
+impl fmt::Debug for Lead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lead")
+    }
+}
+
 /// The data of one version of one projection, with the position up to which it has applied events.
 pub trait ReadModel: Send + Sync {
-    /// The position up to which events were applied; 0 for an empty read model.
-    fn checkpoint(&self) -> BoxFuture<'_, Result<Position, ReadModelError>>;
+    /// Where it stands, and what is remembered about it.
+    fn bookmark(&self) -> BoxFuture<'_, Result<Bookmark, ReadModelError>>;
 
-    /// Does `work` and moves the checkpoint from `from` to `to`, in one transaction. When the checkpoint is not at
-    /// `from`, because another process has moved it, nothing is done: [`ReadModelError::Superseded`].
-    fn write(&self, from: Position, to: Position, work: TxWork) -> BoxFuture<'_, Result<(), ReadModelError>>;
+    /// The position up to which events were applied; 0 for an empty read model.
+    fn checkpoint(&self) -> BoxFuture<'_, Result<Position, ReadModelError>> {
+        Box::pin(async move { Ok(self.bookmark().await?.position) })
+    }
+
+    /// Does `work`, moves the checkpoint from `from` to `to` and, if given, replaces the notes: in one transaction.
+    ///
+    /// When the checkpoint is not at `from`, because another process has moved it, nothing is done:
+    /// [`ReadModelError::Superseded`]. When this process was the one that keeps the read model and another one has taken over,
+    /// nothing is done either: [`ReadModelError::Fenced`].
+    fn write_with_notes(
+        &self,
+        from: Position,
+        to: Position,
+        notes: Option<Vec<u8>>,
+        work: TxWork,
+    ) -> BoxFuture<'_, Result<(), ReadModelError>>;
+
+    /// As [`write_with_notes`](Self::write_with_notes), leaving the notes as they are.
+    fn write(&self, from: Position, to: Position, work: TxWork) -> BoxFuture<'_, Result<(), ReadModelError>> {
+        self.write_with_notes(from, to, None, work)
+    }
+
+    /// Becomes the one that keeps the read model, until what is returned is dropped or the process ends; `None` while
+    /// another one does, in this process or in another.
+    fn try_lead(&self) -> BoxFuture<'_, Result<Option<Lead>, ReadModelError>>;
 
     /// Remembers, the first time, which store the read model is made from; later, whether it is this one.
     fn bind(&self, store_id: &str) -> BoxFuture<'_, Result<bool, ReadModelError>>;
@@ -217,11 +283,19 @@ pub trait ReadModel: Send + Sync {
     /// Begins to read: all queries of the returned transaction see the same state. It must not be used to write.
     fn read(&self) -> BoxFuture<'_, Result<Box<dyn ReadModelTx>, ReadModelError>>;
 
-    /// A fresh and empty read model beside this one, to be built and then swapped in.
+    /// As [`read`](Self::read), and it may be written, for its owner's eyes only: nothing of that is kept. Other writers may
+    /// have to wait until it is dropped.
+    fn fork(&self) -> BoxFuture<'_, Result<Box<dyn ReadModelTx>, ReadModelError>>;
+
+    /// A fresh and empty read model beside this one, to be built and then swapped in. Dropped before that, it leaves nothing.
     fn begin_rebuild(&self) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>>;
 
-    /// Puts the one that [`begin_rebuild`](Self::begin_rebuild) made in the place of this one, for good.
+    /// Puts the one that [`begin_rebuild`](Self::begin_rebuild) made in the place of this one, which is kept, for
+    /// [`swap_back`](Self::swap_back), until the next one is swapped in.
     fn swap_in(&self, built: Arc<dyn ReadModel>) -> BoxFuture<'_, Result<(), ReadModelError>>;
+
+    /// Puts the one that was replaced last back in its place, and keeps this one in its stead; says whether there was one.
+    fn swap_back(&self) -> BoxFuture<'_, Result<bool, ReadModelError>>;
 }
 
 /// Keeps read models.

@@ -1,17 +1,14 @@
 //! The thread that writes one read model.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
 
-use annals_core::{BoxError, Position, ReadModelError, TxWork};
+use annals_core::{Bookmark, BoxError, Position, ReadModelError, TxWork};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
-use crate::connection::{BUSY_TIMEOUT, Synchronous, is_busy, open_writer};
+use crate::connection::{Synchronous, open_writer};
 use crate::event_row::unsigned;
 use crate::failure::with_advice;
-use crate::pool::Pool;
 use crate::reply::Answer;
 use crate::selection::to_i64;
 use crate::tx::WriteTx;
@@ -20,27 +17,28 @@ type Done = Result<(), ReadModelError>;
 
 /// What the writer of a read model is asked to do.
 pub(crate) enum ModelJob {
-    /// Do the work and move the checkpoint from the one to the other.
-    Write { from: Position, to: Position, work: TxWork, answer: Answer<Done> },
+    /// Do the work, move the checkpoint from the one to the other, and replace the notes if there are new ones.
+    Write { from: Position, to: Position, notes: Option<Vec<u8>>, work: TxWork, answer: Answer<Done> },
+    /// Become the one whose writes count.
+    Lead(Answer<Done>),
     /// Remember the store, or compare it with the one that is remembered.
     Bind(String, Answer<Result<bool, ReadModelError>>),
-    /// Make the file whole by itself, without a log, close it and end; on failure go on as before.
+    /// Make what is in the file survive the loss of power.
     Seal(Answer<Done>),
-    /// Close the file and end.
-    Retire(Answer<Done>),
 }
 
 /// The connection that writes one read model.
 pub(crate) struct ModelWriter {
     name: String,
     tx: WriteTx,
-    pool: Arc<Pool>,
+    /// The number of the lead that this one took, after which any other one's writes are refused.
+    lead: Option<u64>,
 }
 
 /// The query that every snapshot begins with.
 pub(crate) const CHECKPOINT: &str = "SELECT position FROM annals_checkpoint";
 
-/// Read models made before there were bindings have only the first.
+/// Read models of earlier times have only the first ones.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS annals_checkpoint (position INTEGER NOT NULL) STRICT;
 INSERT INTO annals_checkpoint SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM annals_checkpoint);
@@ -48,11 +46,18 @@ CREATE TABLE IF NOT EXISTS annals_binding (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     store_id TEXT NOT NULL -- of the store of events that the rows are made from; no row: not bound yet
 ) STRICT;
+CREATE TABLE IF NOT EXISTS annals_notes (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    lead INTEGER NOT NULL, -- counts up whenever a process becomes the one that keeps the read model
+    notes BLOB NOT NULL    -- about the events that were applied
+) STRICT;
+INSERT OR IGNORE INTO annals_notes VALUES (1, 0, x'');
 ";
+const TABLE_NAMES: [&str; 3] = ["annals_checkpoint", "annals_binding", "annals_notes"];
 
 impl ModelWriter {
     /// Opens the file, and makes it a read model when it is empty.
-    pub(crate) fn open(name: &str, path: &Path, pool: Arc<Pool>) -> Result<Self, BoxError> {
+    pub(crate) fn open(name: &str, path: &Path) -> Result<Self, BoxError> {
         // A read model can be built again, so its commits need not survive the loss of power one by one.
         let connection = open_writer(path, Synchronous::Normal)?;
         // Rows land all over their tables and indexes: a page that stays in memory, and in the log, over several commits
@@ -61,28 +66,20 @@ impl ModelWriter {
         connection.pragma_update(None, "wal_autocheckpoint", 8_192)?;
         prepare(path, &connection)?;
         // Damage is to show now, while the file can be set aside.
-        checkpoint_of(&connection)?;
-        Ok(Self { name: name.to_owned(), tx: WriteTx { connection }, pool })
+        bookmark_of(&connection)?;
+        Ok(Self { name: name.to_owned(), tx: WriteTx { connection }, lead: None })
     }
 
     /// Works through the queue until the read model is dropped or its file is given up.
     pub(crate) fn run(mut self, queue: &Receiver<ModelJob>) {
         while let Ok(job) = queue.recv() {
             match job {
-                ModelJob::Write { from, to, work, answer } => answer.give(self.write(from, to, work)),
-                ModelJob::Bind(store_id, answer) => answer.give(self.bind(&store_id)),
-                ModelJob::Seal(answer) => match self.seal() {
-                    Ok(()) => {
-                        let closed = self.close();
-                        return answer.give(closed);
-                    }
-                    Err(error) => answer.give(Err(error)),
-                },
-                ModelJob::Retire(answer) => {
-                    self.pool.close();
-                    let closed = self.close();
-                    return answer.give(closed);
+                ModelJob::Write { from, to, notes, work, answer } => {
+                    answer.give(self.write(from, to, notes, work));
                 }
+                ModelJob::Lead(answer) => answer.give(self.lead()),
+                ModelJob::Bind(store_id, answer) => answer.give(self.bind(&store_id)),
+                ModelJob::Seal(answer) => answer.give(self.seal()),
             }
         }
     }
@@ -91,37 +88,50 @@ impl ModelWriter {
         ReadModelError::Database { operation, name: self.name.clone(), source: with_advice(source.into()) }
     }
 
-    fn write(&mut self, from: Position, to: Position, work: TxWork) -> Done {
-        let done = self.try_write(from, to, work);
+    fn write(&mut self, from: Position, to: Position, notes: Option<Vec<u8>>, work: TxWork) -> Done {
+        let done = self.try_write(from, to, notes, work);
         // After a commit there is nothing left to be undone.
         self.tx.roll_back();
         done
     }
 
-    fn try_write(&mut self, from: Position, to: Position, work: TxWork) -> Done {
-        self.tx
-            .connection
-            .execute_batch("BEGIN IMMEDIATE")
-            .map_err(|error| self.database("write to", error))?;
-        // From here on no other process can move the checkpoint.
-        let found = checkpoint_of(&self.tx.connection).map_err(|error| self.database("write to", error))?;
+    fn try_write(&mut self, from: Position, to: Position, notes: Option<Vec<u8>>, work: TxWork) -> Done {
+        let failed = |writer: &Self, error: BoxError| writer.database("write to", error);
+        self.tx.connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| failed(self, error.into()))?;
+        // From here on no other process can move the checkpoint, nor take the lead.
+        if let Some(lead) = self.lead
+            && lead_of(&self.tx.connection).map_err(|error| failed(self, error.into()))? != lead
+        {
+            return Err(ReadModelError::Fenced { name: self.name.clone() });
+        }
+        let found = checkpoint_of(&self.tx.connection).map_err(|error| failed(self, error.into()))?;
         if found != from {
             return Err(ReadModelError::Superseded { found });
         }
         self.tx.run(work).map_err(ReadModelError::Work)?;
         if self.tx.connection.is_autocommit() {
             let reason = "the work ended the transaction that it was to run in: leave that to the read model";
-            return Err(self.database("write to", reason));
+            return Err(failed(self, reason.into()));
         }
-        self.finish(to).map_err(|error| self.database("write to", error))
+        self.finish(to, notes).map_err(|error| failed(self, error.into()))
     }
 
-    fn finish(&self, checkpoint: Position) -> rusqlite::Result<()> {
-        let mut statement =
-            self.tx.connection.prepare_cached("UPDATE annals_checkpoint SET position = ?1")?;
+    fn finish(&self, checkpoint: Position, notes: Option<Vec<u8>>) -> rusqlite::Result<()> {
+        let connection = &self.tx.connection;
+        if let Some(notes) = notes {
+            connection.prepare_cached("UPDATE annals_notes SET notes = ?1")?.execute([notes])?;
+        }
+        let mut statement = connection.prepare_cached("UPDATE annals_checkpoint SET position = ?1")?;
         statement.execute([to_i64(checkpoint.get())])?;
         drop(statement);
-        self.tx.connection.execute_batch("COMMIT")
+        connection.execute_batch("COMMIT")
+    }
+
+    fn lead(&mut self) -> Done {
+        let sql = "UPDATE annals_notes SET lead = lead + 1 RETURNING lead";
+        let lead = self.tx.connection.query_row(sql, [], |row| unsigned(row, 0));
+        self.lead = Some(lead.map_err(|error| self.database("take the lead of", error))?);
+        Ok(())
     }
 
     fn bind(&self, store_id: &str) -> Result<bool, ReadModelError> {
@@ -147,41 +157,32 @@ impl ModelWriter {
         })
     }
 
-    /// Leaving the log behind needs the file for this connection alone, so reads of it are waited for.
     fn seal(&self) -> Done {
         let connection = &self.tx.connection;
-        connection
-            .pragma_update(None, "synchronous", "FULL")
-            .map_err(|error| self.database("finish", error))?;
-        let deadline = Instant::now() + BUSY_TIMEOUT;
-        loop {
-            self.pool.drain();
-            let mode =
-                connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0));
-            match mode {
-                Ok(mode) if mode == "delete" => return Ok(()),
-                Err(error) if !is_busy(&error) => return Err(self.database("finish", error)),
-                _ if Instant::now() >= deadline => {
-                    let reason = "it is still being read: end those reads, then swap it in again";
-                    return Err(self.database("finish", reason));
-                }
-                _ => std::thread::sleep(Duration::from_millis(5)),
-            }
-        }
-    }
-
-    fn close(self) -> Done {
-        let name = self.name;
-        self.tx.connection.close().map_err(|(_, error)| ReadModelError::Database {
-            operation: "close",
-            name,
-            source: error.into(),
-        })
+        let synced = || -> rusqlite::Result<()> {
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            // The log is synced before it is copied. That some of it cannot be copied yet, because it is read, does no harm.
+            connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+            connection.pragma_update(None, "synchronous", "NORMAL")
+        };
+        synced().map_err(|error| self.database("finish", error))
     }
 }
 
+fn lead_of(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.prepare_cached("SELECT lead FROM annals_notes")?.query_row([], |row| unsigned(row, 0))
+}
+
+/// Where the read model stands, and what is remembered about it.
+pub(crate) fn bookmark_of(connection: &Connection) -> rusqlite::Result<Bookmark> {
+    let position = checkpoint_of(connection)?;
+    let notes =
+        connection.prepare_cached("SELECT notes FROM annals_notes")?.query_row([], |row| row.get(0))?;
+    Ok(Bookmark { position, notes })
+}
+
 /// The position up to which events were applied.
-pub(crate) fn checkpoint_of(connection: &Connection) -> rusqlite::Result<Position> {
+fn checkpoint_of(connection: &Connection) -> rusqlite::Result<Position> {
     let mut statement = connection.prepare_cached(CHECKPOINT)?;
     Ok(Position::new(statement.query_row([], |row| unsigned(row, 0))?))
 }
@@ -209,6 +210,6 @@ fn is_prepared(path: &Path, connection: &Connection) -> Result<bool, BoxError> {
             path.display()
         )
         .into()),
-        _ => Ok(has("annals_checkpoint") && has("annals_binding")),
+        _ => Ok(TABLE_NAMES.iter().all(|name| has(name))),
     }
 }

@@ -48,12 +48,6 @@ impl Pool {
         }
     }
 
-    /// Closes what is idle, for someone who needs the file alone.
-    pub(crate) fn drain(&self) {
-        let connections = self.idle().as_mut().map(std::mem::take);
-        drop(connections);
-    }
-
     pub(crate) fn close(&self) {
         let connections = self.idle().take();
         drop(connections);

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use annals_core::{BoxError, BoxFuture, ReadModel, ReadModelError, ReadModelStore};
+use annals_model_files::{Builds, ModelFolder};
 
 use crate::failure::with_advice;
-use crate::model_files::Folder;
+use crate::model_files::EXTENSION;
 use crate::read_model::{Shared, SqliteReadModel};
 use crate::work_threads::WorkThreads;
 
@@ -17,8 +18,10 @@ use crate::work_threads::WorkThreads;
 /// the projection goes on from the older checkpoint. A file that is damaged when it is opened is renamed to
 /// `….damaged-<microseconds>`, and an empty read model takes its place, to be made anew from the events.
 ///
-/// Several processes may have a folder open: of those that apply the same events, the first one's writes count, and
-/// the others get [`ReadModelError::Superseded`]. A rebuild needs the read model for its process alone.
+/// Several processes may have a folder open. One of them keeps a read model ([`ReadModel::try_lead`], a lock that the system
+/// lets go of when the process ends); the others read it, and notice when another file takes its place or when it was
+/// removed. A rebuild is made in a file of its own, `<name>-v<version>.build-<number>.sqlite`; which one counts stands in
+/// `<name>-v<version>.current`. The one that was replaced is kept until the next rebuild.
 ///
 /// ```
 /// use annals_core::{Position, ReadModelStore, params};
@@ -49,7 +52,7 @@ impl SqliteReadModels {
     /// [`ReadModelError::Database`] when the folder cannot be made.
     pub fn in_folder(path: impl AsRef<Path>) -> Result<Self, ReadModelError> {
         let path = path.as_ref();
-        Self::with(Folder::lasting(path.to_owned()), &path.display().to_string())
+        Self::with(ModelFolder::lasting(path), &path.display().to_string())
     }
 
     /// Keeps them in a new folder among the system's temporary files, which is removed when this and all that was
@@ -58,10 +61,10 @@ impl SqliteReadModels {
     /// # Errors
     /// [`ReadModelError::Database`] when the folder cannot be made.
     pub fn temporary() -> Result<Self, ReadModelError> {
-        Self::with(Folder::temporary(), "temporary")
+        Self::with(ModelFolder::temporary(), "temporary")
     }
 
-    fn with(folder: std::io::Result<Folder>, name: &str) -> Result<Self, ReadModelError> {
+    fn with(folder: std::io::Result<ModelFolder>, name: &str) -> Result<Self, ReadModelError> {
         let failed = |error: std::io::Error| ReadModelError::Database {
             operation: "make the folder of",
             name: name.to_owned(),
@@ -83,9 +86,10 @@ impl ReadModelStore for SqliteReadModels {
                 name: name.clone(),
                 source: with_advice(source),
             };
-            let path = self.shared.folder.file_of(&name, version).map_err(failed)?;
+            let builds = self.shared.folder.builds(&name, version, EXTENSION);
+            let builds = builds.map_err(|problem| failed(problem.into()))?;
             let (opened, shared, title) = (Arc::clone(&self.opened), self.shared.clone(), name.clone());
-            let reply = self.shared.threads.run(move || open(&opened, &title, path, shared));
+            let reply = self.shared.threads.run(move || open(&opened, &title, builds, shared));
             let model =
                 reply.await.unwrap_or_else(|| Err("the read models are closed".into())).map_err(failed)?;
             Ok(model as Arc<dyn ReadModel>)
@@ -103,14 +107,15 @@ impl ReadModelStore for SqliteReadModels {
 fn open(
     opened: &Mutex<HashMap<PathBuf, Weak<SqliteReadModel>>>,
     name: &str,
-    path: PathBuf,
+    builds: Builds,
     shared: Shared,
 ) -> Result<Arc<SqliteReadModel>, BoxError> {
+    let path = builds.path_of(0);
     let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(model) = opened.get(&path).and_then(Weak::upgrade) {
         return Ok(model);
     }
-    let model = SqliteReadModel::open(name, path.clone(), shared)?;
+    let model = SqliteReadModel::open(name, builds, shared)?;
     opened.insert(path, Arc::downgrade(&model));
     Ok(model)
 }

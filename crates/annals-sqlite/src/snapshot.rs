@@ -13,7 +13,8 @@ use crate::work_threads::WorkThreads;
 /// An open read transaction, whose connection returns to its pool when this is dropped.
 pub(crate) struct Snapshot {
     threads: Arc<WorkThreads>,
-    pool: Arc<Pool>,
+    /// Where its connection returns to; one that may be written is closed instead.
+    pool: Option<Arc<Pool>>,
     /// `None` while a query has it, and for good when a query was given up half-way.
     connection: Option<Connection>,
 }
@@ -29,7 +30,12 @@ impl Snapshot {
         connection.execute_batch("BEGIN DEFERRED")?;
         // SQLite fixes what a transaction sees at its first query, not where it begins.
         connection.query_row(fix, [], |_| Ok(()))?;
-        Ok(Some(Self { threads, pool, connection: Some(connection) }))
+        Ok(Some(Self { threads, pool: Some(pool), connection: Some(connection) }))
+    }
+
+    /// A transaction that was begun on a connection of its own, to be undone at the end.
+    pub(crate) fn of(threads: Arc<WorkThreads>, connection: Connection) -> Self {
+        Self { threads, pool: None, connection: Some(connection) }
     }
 
     pub(crate) fn connection(&self) -> Option<&Connection> {
@@ -68,8 +74,9 @@ impl Drop for Snapshot {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take()
             && (connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok())
+            && let Some(pool) = &self.pool
         {
-            self.pool.give(connection);
+            pool.give(connection);
         }
     }
 }

@@ -25,6 +25,7 @@ mod idempotency;
 mod live;
 mod model;
 mod read;
+mod read_models;
 mod transaction;
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub use idempotency::*;
 pub use live::*;
 pub use model::*;
 pub use read::*;
+pub use read_models::*;
 pub use transaction::*;
 
 use crate::{

@@ -13,9 +13,12 @@ mod write_failure;
 use std::path::Path;
 use std::sync::Arc;
 
-use annals_core::conformance::Fixture;
-use annals_core::{BoxFuture, Clock, EventStore, EventType, NewEvent, StreamName, SystemClock, Tag};
-use annals_sqlite::SqliteStore;
+use annals_core::conformance::{Fixture, ModelFixture};
+use annals_core::{
+    BoxFuture, Clock, EventStore, EventType, NewEvent, ReadModelStore, ReadModelTx, StreamName, SystemClock,
+    Tag, TxWork,
+};
+use annals_sqlite::{SqliteReadModels, SqliteStore};
 
 struct File(tempfile::TempDir);
 
@@ -33,6 +36,25 @@ impl Fixture for File {
 }
 
 annals_core::conformance!(File(tempfile::tempdir().unwrap()));
+
+impl ModelFixture for File {
+    fn open(&self) -> Arc<dyn ReadModelStore> {
+        Arc::new(SqliteReadModels::in_folder(self.0.path()).unwrap())
+    }
+
+    fn add(&self, number: i64) -> TxWork {
+        models::add(number)
+    }
+
+    fn sum<'a>(&'a self, tx: &'a mut dyn ReadModelTx) -> BoxFuture<'a, i64> {
+        Box::pin(async move {
+            let rows = tx.query("SELECT sum(amount) AS s FROM amounts", &[]).await.unwrap();
+            rows[0].get("s").unwrap()
+        })
+    }
+}
+
+annals_core::read_model_conformance!(File(tempfile::tempdir().unwrap()));
 
 fn open(path: &Path) -> Arc<SqliteStore> {
     Arc::new(SqliteStore::open(path, Arc::new(SystemClock)).unwrap())

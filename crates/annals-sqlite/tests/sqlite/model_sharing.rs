@@ -78,25 +78,6 @@ fn the_first_opening_by_many_at_once_succeeds() {
 }
 
 #[test]
-fn a_read_model_remembers_its_store() {
-    let folder = tempfile::tempdir().unwrap();
-    let model = open(folder.path());
-    assert!(block_on(model.bind("one")).unwrap(), "the first binds");
-    assert!(block_on(model.bind("one")).unwrap());
-    assert!(!block_on(model.bind("two")).unwrap());
-    drop(model);
-    let model = open(folder.path());
-    assert!(!block_on(model.bind("two")).unwrap(), "it is kept in the file");
-    assert!(block_on(model.bind("one")).unwrap());
-
-    let built = block_on(model.begin_rebuild()).unwrap();
-    assert!(block_on(built.bind("two")).unwrap(), "a rebuild is not bound");
-    assert!(block_on(model.bind("one")).unwrap(), "it binds itself alone");
-    block_on(model.swap_in(built)).unwrap();
-    assert!(block_on(model.bind("two")).unwrap() && !block_on(model.bind("one")).unwrap());
-}
-
-#[test]
 fn a_file_from_before_bindings_is_taken_on() {
     let folder = tempfile::tempdir().unwrap();
     block_on(write(&*open(folder.path()), 3, add(3))).unwrap();

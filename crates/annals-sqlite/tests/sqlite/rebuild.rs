@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use annals_core::conformance::block_on;
-use annals_core::{Position, ReadModel, ReadModelStore};
+use annals_core::{Position, ReadModel, ReadModelError, ReadModelStore};
 use annals_sqlite::SqliteReadModels;
 
 use super::models::{add, sum, write};
@@ -15,36 +15,6 @@ fn open(folder: &Path) -> (SqliteReadModels, Arc<dyn ReadModel>) {
     let models = SqliteReadModels::in_folder(folder).unwrap();
     let model = block_on(models.open("sums", 1)).unwrap();
     (models, model)
-}
-
-#[test]
-fn the_old_one_answers_until_the_new_one_is_swapped_in() {
-    let folder = tempfile::tempdir().unwrap();
-    let (models, model) = open(folder.path());
-    block_on(write(&*model, 3, add(1))).unwrap();
-    for round in 1..=3 {
-        let built = block_on(model.begin_rebuild()).unwrap();
-        assert_eq!(block_on(built.checkpoint()).unwrap(), Position::ZERO);
-        block_on(write(&*built, 10 + round, add(100 * round as i64))).unwrap();
-        let before = if round == 1 { 1 } else { 100 * (round as i64 - 1) + 5 };
-        assert_eq!((sum(&*model), sum(&*built)), (before, 100 * round as i64));
-
-        // One read goes on across the swap, and sees what it saw.
-        let mut reading = block_on(model.read()).unwrap();
-        block_on(model.swap_in(Arc::clone(&built))).unwrap();
-        let rows = block_on(reading.query("SELECT sum(amount) AS s FROM amounts", &[])).unwrap();
-        assert_eq!(rows[0].get::<i64>("s").unwrap(), before);
-        assert_eq!(sum(&*model), 100 * round as i64);
-        assert_eq!(block_on(model.checkpoint()).unwrap(), Position::new(10 + round));
-
-        block_on(write(&*built, 20, add(5))).unwrap();
-        drop(reading);
-        assert_eq!(sum(&*model), 100 * round as i64 + 5, "both names are the same read model now");
-    }
-    drop(model);
-    drop(models);
-    assert_eq!(names_in(folder.path()), ["sums-v1.sqlite"]);
-    assert_eq!(sum(&*open(folder.path()).1), 305);
 }
 
 #[test]
@@ -80,95 +50,109 @@ fn readers_never_notice_a_swap() {
 }
 
 #[test]
-fn only_its_own_rebuild_can_be_swapped_in_and_only_one_is_under_way() {
-    let folder = tempfile::tempdir().unwrap();
-    let (models, model) = open(folder.path());
-    let other = block_on(models.open("other", 1)).unwrap();
-    let built = block_on(model.begin_rebuild()).unwrap();
-    let message = |result: Result<(), _>| annals_core::ReadModelError::to_string(&result.unwrap_err());
-    assert!(message(block_on(other.swap_in(Arc::clone(&built)))).contains("not its rebuild"));
-    assert!(message(block_on(model.swap_in(other))).contains("not its rebuild"));
-    assert!(message(block_on(model.begin_rebuild()).map(drop)).contains("under way"));
-    assert!(message(block_on(built.begin_rebuild()).map(drop)).contains("rebuild itself"));
-    block_on(write(&*built, 9, add(9))).unwrap();
-    drop(built);
-    let again = block_on(model.begin_rebuild()).unwrap();
-    assert_eq!(block_on(again.checkpoint()).unwrap(), Position::ZERO, "a dropped rebuild is forgotten");
-    block_on(write(&*again, 8, add(8))).unwrap();
-    block_on(model.swap_in(Arc::clone(&again))).unwrap();
-    assert!(message(block_on(model.swap_in(again))).contains("not its rebuild"), "once is enough");
-    assert_eq!(sum(&*model), 8);
-}
-
-#[test]
-fn what_a_killed_rebuild_left_is_removed() {
+fn what_a_killed_rebuild_left_is_removed_by_who_keeps_it() {
     let folder = tempfile::tempdir().unwrap();
     let (models, model) = open(folder.path());
     block_on(write(&*model, 1, add(1))).unwrap();
     drop((model, models));
-    let left = ["", "-wal", "-shm", "-journal"].map(|end| format!("sums-v1.rebuilding.sqlite{end}"));
+    let left = ["", "-wal", "-shm", "-journal"].map(|end| format!("sums-v1.build-7.sqlite{end}"));
     for name in &left {
         std::fs::write(folder.path().join(name), "left behind").unwrap();
     }
-    let (models, model) = open(folder.path());
+    let (_models, model) = open(folder.path());
+    assert!(left.iter().all(|name| folder.path().join(name).exists()), "it may be one that another builds");
+    let _lead = block_on(model.try_lead()).unwrap().unwrap();
     assert!(left.iter().all(|name| !folder.path().join(name).exists()));
     assert_eq!(sum(&*model), 1);
-    drop(models);
-    for name in &left {
-        std::fs::write(folder.path().join(name), "left behind").unwrap();
-    }
-    let built = block_on(model.begin_rebuild()).unwrap();
-    block_on(write(&*built, 2, add(2))).unwrap();
-    block_on(model.swap_in(built)).unwrap();
-    assert_eq!(sum(&*model), 2);
 }
 
-/// The files as a crash between the steps of a swap may leave them, each opened again.
+#[test]
+fn a_rebuild_that_is_given_up_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_models, model) = open(folder.path());
+    block_on(write(&*model, 1, add(1))).unwrap();
+    let before = names_in(folder.path());
+    let built = block_on(model.begin_rebuild()).unwrap();
+    block_on(write(&*built, 2, add(2))).unwrap();
+    assert!(folder.path().join("sums-v1.build-1.sqlite").exists());
+    drop(built);
+    assert_eq!(names_in(folder.path()), before);
+}
+
+#[test]
+fn of_the_builds_before_only_the_last_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (models, model) = open(folder.path());
+    for round in 1..=4 {
+        let built = block_on(model.begin_rebuild()).unwrap();
+        block_on(write(&*built, round, add(round as i64))).unwrap();
+        block_on(model.swap_in(built)).unwrap();
+    }
+    drop((model, models));
+    let names = ["sums-v1.build-3.sqlite", "sums-v1.build-4.sqlite", "sums-v1.current"];
+    assert_eq!(names_in(folder.path()), names);
+    assert_eq!(sum(&*open(folder.path()).1), 4);
+}
+
+/// The files as a crash at each step of a swap may leave them, each opened again.
 #[test]
 fn every_state_within_a_swap_opens_as_old_or_new() {
     let folder = tempfile::tempdir().unwrap();
     let (models, model) = open(folder.path());
     block_on(write(&*model, 1, add(1))).unwrap();
-    // A read under way keeps rows in the log.
+    // Reads under way keep rows in both logs.
     let reading = block_on(model.read()).unwrap();
     block_on(write(&*model, 2, add(1))).unwrap();
     let built = block_on(model.begin_rebuild()).unwrap();
-    block_on(write(&*built, 9, add(9))).unwrap();
-    let copy = |from: &Path, names: &[(&str, &str)]| {
+    block_on(write(&*built, 3, add(3))).unwrap();
+    let reading_built = block_on(built.read()).unwrap();
+    block_on(write(&*built, 9, add(6))).unwrap();
+    let copy = |leave: &dyn Fn(&str) -> bool| {
         let image = tempfile::tempdir().unwrap();
-        for (name, new_name) in names {
-            std::fs::copy(from.join(name), image.path().join(new_name)).unwrap();
+        for name in names_in(folder.path()).iter().filter(|name| !leave(name)) {
+            std::fs::copy(folder.path().join(name), image.path().join(name)).unwrap();
         }
         image
     };
-    let (main, log) = ("sums-v1.sqlite", "sums-v1.sqlite-wal");
-    let (rebuilding, its_log) = ("sums-v1.rebuilding.sqlite", "sums-v1.rebuilding.sqlite-wal");
-    let all = [(main, main), (log, log), (rebuilding, rebuilding), (its_log, its_log)];
-    let before = copy(folder.path(), &all);
+    let before = copy(&|_| false);
+    let unfinished = copy(&|_| false);
+    std::fs::write(unfinished.path().join("sums-v1.current.new"), "curr").unwrap();
     block_on(model.swap_in(built)).unwrap();
-    let after = copy(folder.path(), &[(main, main)]);
-    drop((reading, model, models));
+    let after = copy(&|_| false);
+    let old_is_gone = copy(&|name| name.starts_with("sums-v1.sqlite"));
+    drop((reading, reading_built, model, models));
 
-    let settled = |names: &[(&str, &str)]| {
-        let image = copy(before.path(), names);
-        std::fs::copy(after.path().join(main), image.path().join("sums-v1.ready.sqlite")).unwrap();
-        image
-    };
-    let states = [
-        (settled(&[(main, main), (log, log)]), 9),
-        (settled(&[(main, main)]), 9),
-        (settled(&[(main, main), (log, log), (rebuilding, rebuilding), (its_log, its_log)]), 9),
-        (before, 2),
-        (after, 9),
-    ];
+    let states = [(before, 2), (unfinished, 2), (after, 9), (old_is_gone, 9)];
     for (index, (image, expected)) in states.iter().enumerate() {
         let (models, model) = open(image.path());
+        let _lead = block_on(model.try_lead()).unwrap().unwrap();
         assert_eq!(sum(&*model), *expected, "state {index}");
         let at = block_on(model.checkpoint()).unwrap().get();
         assert_eq!(at as i64, *expected, "state {index}");
         block_on(write(&*model, 10, add(1))).unwrap();
+        let built = block_on(model.begin_rebuild()).unwrap();
+        block_on(write(&*built, 20, add(20))).unwrap();
+        block_on(model.swap_in(built)).unwrap();
+        assert_eq!(sum(&*model), 20, "state {index}");
+        assert!(block_on(model.swap_back()).unwrap());
         drop((model, models));
-        assert_eq!(names_in(image.path()), ["sums-v1.sqlite"], "state {index}");
         assert_eq!(sum(&*open(image.path()).1), expected + 1, "state {index}");
     }
+}
+
+#[test]
+fn a_removed_file_is_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_models, model) = open(folder.path());
+    let _lead = block_on(model.try_lead()).unwrap().unwrap();
+    block_on(write(&*model, 5, add(5))).unwrap();
+    std::fs::remove_file(folder.path().join("sums-v1.sqlite")).unwrap();
+    let late = block_on(model.write(Position::new(5), Position::new(6), add(1))).unwrap_err();
+    assert!(matches!(late, ReadModelError::Superseded { found: Position::ZERO }), "{late}");
+    block_on(write(&*model, 7, add(7))).unwrap();
+    assert_eq!(sum(&*model), 7);
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    assert_eq!(block_on(model.checkpoint()).unwrap(), Position::ZERO);
+    block_on(write(&*model, 8, add(8))).unwrap();
+    assert_eq!(sum(&*model), 8);
 }
