@@ -7,12 +7,14 @@ use std::sync::Arc;
 use annals_core::{Category, EventStore, NameError, ReadModelStore};
 use tower::{Layer, Service};
 
+use crate::feed::Feed;
 use crate::handler::{AggregateHandler, CommandHandler};
 use crate::mediator::{Action, CommandService, Mediator, Permission};
 use crate::projection::AnyProjection;
 use crate::projector::Projector;
 use crate::query::{FnHandler, QueryHandler};
 use crate::running::Shared;
+use crate::versions::Versions;
 use crate::{
     Aggregate, CommandOutcome, CommandRequest, Error, Principal, Projection, ProjectionError, Query,
     QueryContext, QueryError, Rejection, RunningApp,
@@ -21,6 +23,8 @@ use crate::{
 type MakeHandler = Box<
     dyn Fn(Arc<dyn EventStore>, Arc<dyn ReadModelStore>, Category) -> Arc<dyn CommandHandler> + Send + Sync,
 >;
+/// A projection, and the store of its read model where it has one of its own.
+type Placed = (Option<Arc<dyn ReadModelStore>>, Arc<dyn AnyProjection>);
 type Wrap = Box<dyn FnOnce(CommandService) -> CommandService + Send + Sync>;
 
 /// What an application is made of: its aggregates, projections and queries.
@@ -52,7 +56,7 @@ type Wrap = Box<dyn FnOnce(CommandService) -> CommandService + Send + Sync>;
 pub struct App {
     name: String,
     handlers: Vec<(&'static str, MakeHandler)>,
-    projections: Vec<Arc<dyn AnyProjection>>,
+    projections: Vec<Placed>,
     queries: Vec<Arc<dyn QueryHandler>>,
     permission: Arc<Permission>,
     layers: Vec<Wrap>,
@@ -116,9 +120,20 @@ impl App {
     }
 
     /// Adds a projection, which keeps a read model.
+    ///
+    /// Several versions of one, with the same name, are kept side by side: a new one is built while the one before answers, and
+    /// answers itself when it is whole and was verified. Handlers of queries see from which one they are to answer by
+    /// [`QueryContext::version`].
     #[must_use]
     pub fn projection<P: Projection>(mut self, projection: P) -> Self {
-        self.projections.push(Arc::new(projection));
+        self.projections.push((None, Arc::new(projection)));
+        self
+    }
+
+    /// Adds a projection that keeps its read model in a store of its own, such as one in memory or one for full-text search.
+    #[must_use]
+    pub fn projection_in<P: Projection>(mut self, models: Arc<dyn ReadModelStore>, projection: P) -> Self {
+        self.projections.push((Some(models), Arc::new(projection)));
         self
     }
 
@@ -176,18 +191,11 @@ impl App {
                 return Err(StartError::DuplicateName { kind: "aggregates", name: name.to_owned() });
             }
         }
-        let mut projectors = BTreeMap::new();
-        for projection in self.projections {
-            let name = projection.name();
-            let projector = Projector::open(Arc::clone(&store), Arc::clone(&models), projection).await?;
-            if projectors.insert(name, Arc::new(projector)).is_some() {
-                return Err(StartError::DuplicateName { kind: "projections", name: name.to_owned() });
-            }
-        }
+        let projections = open_projections(&store, &models, self.projections).await?;
         let mut queries: BTreeMap<&'static str, Arc<dyn QueryHandler>> = BTreeMap::new();
         for query in self.queries {
             let (name, projection) = (query.name(), query.source());
-            if !projectors.contains_key(projection) {
+            if !projections.contains_key(projection) {
                 return Err(StartError::MissingProjection { query: name, projection });
             }
             if queries.insert(name, query).is_some() {
@@ -202,11 +210,36 @@ impl App {
             name: self.name,
             store,
             handlers,
-            projectors,
+            projections,
             queries,
             permission: self.permission,
             commands,
             tasks: Vec::new(),
         }))
     }
+}
+
+async fn open_projections(
+    store: &Arc<dyn EventStore>,
+    models: &Arc<dyn ReadModelStore>,
+    mut projections: Vec<Placed>,
+) -> Result<BTreeMap<&'static str, Versions>, StartError> {
+    let filters = projections.iter().map(|(_, projection)| projection.filter());
+    let feed = Feed::new(Arc::clone(store), filters, None);
+    projections.sort_by_key(|(_, projection)| (projection.name(), projection.version()));
+    let mut opened: BTreeMap<&'static str, Versions> = BTreeMap::new();
+    for (own, projection) in projections {
+        let (name, models) = (projection.name(), own.unwrap_or_else(|| Arc::clone(models)));
+        let (store, feed) = (Arc::clone(store), Arc::clone(&feed));
+        let has_older = opened.contains_key(name);
+        let projector = Arc::new(Projector::open(store, models, projection, feed, has_older).await?);
+        let is_new = match opened.get_mut(name) {
+            Some(versions) => versions.add(projector),
+            None => opened.insert(name, Versions::new(projector)).is_none(),
+        };
+        if !is_new {
+            return Err(StartError::DuplicateName { kind: "projections", name: name.to_owned() });
+        }
+    }
+    Ok(opened)
 }

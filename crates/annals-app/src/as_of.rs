@@ -2,7 +2,7 @@
 
 use annals_core::{Direction, Filter, Position, ReadFrom, ReadRequest};
 
-use crate::query::{QueryInput, QueryOutput};
+use crate::query::QueryInput;
 use crate::{Answer, At, Principal, ProjectionError, QueryContext, QueryError, RebuildProgress, RunningApp};
 
 impl RunningApp {
@@ -38,13 +38,8 @@ impl RunningApp {
             }
         };
         let model = projector.as_of(position, report).await?;
-        let context = QueryContext { tx: model.read().await?, position };
-        match handler.answer(QueryInput::Form(form), context).await? {
-            QueryOutput::Json(json) => Ok(Answer { json, position }),
-            QueryOutput::Typed(_) => {
-                let reason = "its handler answers with another type".to_owned();
-                Err(QueryError::Malformed { query: handler.name(), reason })
-            }
-        }
+        let context = QueryContext { tx: model.read().await?, position, version: projector.version() };
+        let output = handler.answer(QueryInput::Form(form), context).await?;
+        Ok(Answer { json: output.json(handler.name())?, position })
     }
 }

@@ -14,19 +14,25 @@ mod derived;
 mod event;
 #[doc(hidden)]
 pub mod event_lock;
+mod feed;
 mod handler;
+mod keeping;
+mod ledger;
 mod live;
 mod mediator;
 mod named;
+mod pace;
 mod projection;
 mod projector;
 mod query;
 mod repository;
 mod running;
+mod seen;
 mod snapshots;
 pub mod state;
 mod test_kit;
 mod upcast;
+mod versions;
 mod what_if;
 
 pub use aggregate::{Aggregate, At, Context, DomainError};
@@ -42,13 +48,18 @@ pub use derived::{
     DecodeExt, DeriveExt, Derived, DerivedError, MAX_WINDOW_ITEMS, Window, derive_from, derive_from_history,
 };
 pub use event::{Event, UnreadableEvent};
+pub use ledger::{FailedEvent, MOST_EXCEPTIONS, ParkedKey, SkippedEvent};
 pub use mediator::{Action, CommandService, Permission};
 pub use named::Named;
 pub use projection::Projection;
-pub use projector::{ProjectionError, ProjectionState, ProjectionStatus, RebuildProgress};
-pub use query::{Answer, Query, QueryContext, QueryError};
+pub use projector::{
+    GapProof, GapVerdict, MOST_FRESH_EVENTS, ProjectionError, ProjectionState, ProjectionStatus,
+    RebuildProgress, Rebuilt, VerifiedAgainst,
+};
+pub use query::{Answer, Freshness, Query, QueryContext, QueryError};
 pub use repository::StateView;
 pub use running::{Ask, RunningApp};
+pub use seen::SeenDifference;
 pub use state::State;
 pub use test_kit::{Decided, Given, given};
 pub use upcast::{Decoded, DecodedEvents, StoredForm, Upcaster, decode_event, decode_events};

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use annals_core::Position;
+use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::projector::Progress;
-use crate::query::{QueryInput, QueryOutput};
+use crate::query::QueryInput;
 use crate::{Answer, Ask, Principal, Query, QueryError, RunningApp};
 
 /// A question is asked again this often at most, however fast its read model changes.
@@ -45,7 +46,7 @@ impl Repetition {
     }
 
     /// Whether this is another than the last one; the same problem is told once, too.
-    fn is_new<T>(&mut self, answer: &Result<T, QueryError>, json: impl FnOnce(&T) -> Vec<u8>) -> bool {
+    fn is_new<T>(&mut self, answer: &Result<T, QueryError>, json: impl FnOnce(&T) -> Bytes) -> bool {
         let digest = match answer {
             Ok(answer) => blake3::hash(&json(answer)),
             Err(error) => blake3::hash(format!("problem: {error}").as_bytes()),
@@ -72,7 +73,7 @@ impl RunningApp {
             while repetition.turn().await {
                 let (app, name, form, principal) = &question;
                 let answer = app.answer(name, form.clone(), at_least, principal).await;
-                if repetition.is_new(&answer, |answer| answer.json.to_vec()) {
+                if repetition.is_new(&answer, |answer| answer.json.clone()) {
                     return Some((answer, (question, repetition)));
                 }
             }
@@ -100,25 +101,14 @@ impl<Q: Query + Clone> Ask<Q> {
         stream::unfold((self, repetition), move |(ask, mut repetition)| async move {
             while repetition.turn().await {
                 let input = QueryInput::Typed(Box::new(ask.query.clone()));
-                let found = ask.app.answer_any(Q::NAME, input, ask.at_least, &ask.principal).await;
-                let answer = found.and_then(|(output, _)| typed::<Q>(output));
-                if repetition.is_new(&answer, |answer| serde_json::to_vec(answer).unwrap_or_default()) {
+                let found = ask.app.answer_any(Q::NAME, input, ask.freshness, &ask.principal).await;
+                let answer = found.and_then(|(output, _)| output.typed::<Q>());
+                if repetition.is_new(&answer, |answer| serde_json::to_vec(answer).unwrap_or_default().into())
+                {
                     return Some((answer, (ask, repetition)));
                 }
             }
             None
         })
-    }
-}
-
-/// An answer as its question's own type.
-pub(crate) fn typed<Q: Query>(output: QueryOutput) -> Result<Q::Output, QueryError> {
-    let other = || QueryError::Malformed {
-        query: Q::NAME,
-        reason: "another type is registered under its name".to_owned(),
-    };
-    match output {
-        QueryOutput::Typed(answer) => answer.downcast().map(|answer| *answer).map_err(|_| other()),
-        QueryOutput::Json(_) => Err(other()),
     }
 }

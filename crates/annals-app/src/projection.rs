@@ -21,12 +21,29 @@ pub trait Projection: Send + Sync + 'static {
     /// Makes its tables, if they are not there: `CREATE TABLE IF NOT EXISTS …`.
     fn prepare(&self, tx: &mut dyn ReadModelTx) -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Takes the next events into its tables. It is given many at once while it catches up.
+    /// Takes the next events into its tables. It is given many at once while it catches up: changes of the same row can be
+    /// taken together before they are written.
     fn apply(
         &self,
         tx: &mut dyn ReadModelTx,
         events: &[RecordedEvent],
     ) -> impl Future<Output = Result<(), BoxError>> + Send;
+
+    /// What an event belongs to. When the projection fails on an event, its key can be parked: its later events wait, and those
+    /// of all other keys go on. Without this, it is the stream.
+    fn key(&self, event: &RecordedEvent) -> String {
+        event.stream().to_owned()
+    }
+
+    /// Looks at a new build, or at this version after it was built for the first time, before it answers in the place of the
+    /// one before; both stand at the same position unless an earlier version is behind. An error keeps it from answering.
+    fn check(
+        &self,
+        _before: &mut dyn ReadModelTx,
+        _built: &mut dyn ReadModelTx,
+    ) -> impl Future<Output = Result<(), BoxError>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// A projection, its type forgotten.
@@ -39,6 +56,12 @@ pub(crate) trait AnyProjection: Send + Sync {
         &'a self,
         tx: &'a mut dyn ReadModelTx,
         events: &'a [RecordedEvent],
+    ) -> BoxFuture<'a, Result<(), BoxError>>;
+    fn key(&self, event: &RecordedEvent) -> String;
+    fn check<'a>(
+        &'a self,
+        before: &'a mut dyn ReadModelTx,
+        built: &'a mut dyn ReadModelTx,
     ) -> BoxFuture<'a, Result<(), BoxError>>;
 }
 
@@ -65,6 +88,18 @@ impl<P: Projection> AnyProjection for P {
         events: &'a [RecordedEvent],
     ) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(Projection::apply(self, tx, events))
+    }
+
+    fn key(&self, event: &RecordedEvent) -> String {
+        Projection::key(self, event)
+    }
+
+    fn check<'a>(
+        &'a self,
+        before: &'a mut dyn ReadModelTx,
+        built: &'a mut dyn ReadModelTx,
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(Projection::check(self, before, built))
     }
 }
 

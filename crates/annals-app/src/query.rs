@@ -83,6 +83,7 @@ impl QueryError {
 pub struct QueryContext {
     pub(crate) tx: Box<dyn ReadModelTx>,
     pub(crate) position: Position,
+    pub(crate) version: u32,
 }
 
 impl QueryContext {
@@ -111,6 +112,27 @@ impl QueryContext {
     pub fn position(&self) -> Position {
         self.position
     }
+
+    /// The version of the projection whose read model this is, for handlers that answer from several.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+/// How new an answer must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// The read model must have every event up to here, which is waited for.
+    AtLeast(Position),
+    /// The answer must count every event stored by now. What the read model has not got yet is taken in for this answer alone,
+    /// so a read model that is behind is not waited for.
+    Fresh,
+}
+
+impl From<Position> for Freshness {
+    fn from(position: Position) -> Self {
+        Self::AtLeast(position)
+    }
 }
 
 /// The answer to a question that came without its type, as JSON.
@@ -133,6 +155,30 @@ pub(crate) enum QueryInput {
 pub(crate) enum QueryOutput {
     Json(Bytes),
     Typed(Box<dyn Any + Send>),
+}
+
+impl QueryOutput {
+    /// The answer as its question's own type.
+    pub(crate) fn typed<Q: Query>(self) -> Result<Q::Output, QueryError> {
+        match self {
+            Self::Typed(answer) => {
+                answer.downcast().map(|answer| *answer).map_err(|_| of_another_type(Q::NAME))
+            }
+            Self::Json(_) => Err(of_another_type(Q::NAME)),
+        }
+    }
+
+    /// The answer to a question that came without its type.
+    pub(crate) fn json(self, query: &'static str) -> Result<Bytes, QueryError> {
+        match self {
+            Self::Json(json) => Ok(json),
+            Self::Typed(_) => Err(of_another_type(query)),
+        }
+    }
+}
+
+fn of_another_type(query: &'static str) -> QueryError {
+    QueryError::Malformed { query, reason: "another type is registered under its name".to_owned() }
 }
 
 /// A handler for one question, its type forgotten.

@@ -6,20 +6,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_core::{EventStore, Position, StoreError, Version};
+use annals_core::{EventStore, Position, Version};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 use crate::handler::CommandHandler;
-use crate::live::typed;
 use crate::mediator::{Action, CommandService, Permission, handler_of};
 use crate::projector::{Progress, Projector};
 use crate::query::{QueryHandler, QueryInput, QueryOutput};
+use crate::versions::Versions;
 use crate::{
-    Aggregate, Answer, At, CommandOptions, CommandOutcome, CommandRequest, Error, Executed,
-    MAX_COMPARED_EVENTS, Principal, ProjectionError, ProjectionStatus, Query, QueryContext, QueryError,
-    RebuildProgress, Rejection, StateDifference, StateView, Unknown,
+    Aggregate, Answer, At, CommandOptions, CommandOutcome, CommandRequest, Error, Executed, Freshness,
+    MAX_COMPARED_EVENTS, Principal, ProjectionError, Query, QueryContext, QueryError, Rejection,
+    StateDifference, StateView, Unknown,
 };
 
 /// How long a question waits for its read model when it asks for a position.
@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) handlers: Arc<BTreeMap<&'static str, Arc<dyn CommandHandler>>>,
-    pub(crate) projectors: BTreeMap<&'static str, Arc<Projector>>,
+    pub(crate) projections: BTreeMap<&'static str, Versions>,
     pub(crate) queries: BTreeMap<&'static str, Arc<dyn QueryHandler>>,
     pub(crate) permission: Arc<Permission>,
     pub(crate) commands: CommandService,
@@ -53,8 +53,11 @@ impl Drop for Shared {
 impl RunningApp {
     /// Sets the projections going.
     pub(crate) fn new(mut shared: Shared) -> Self {
-        let projectors = shared.projectors.values();
-        shared.tasks = projectors.map(|projector| tokio::spawn(Arc::clone(projector).run())).collect();
+        for versions in shared.projections.values() {
+            let all = versions.all().iter();
+            shared.tasks.extend(all.map(|projector| tokio::spawn(Arc::clone(projector).run())));
+            shared.tasks.push(tokio::spawn(versions.clone().confirm()));
+        }
         Self { shared: Arc::new(shared) }
     }
 
@@ -169,7 +172,8 @@ impl RunningApp {
     /// # Ok(()) }
     /// ```
     pub fn ask<Q: Query>(&self, query: Q) -> Ask<Q> {
-        Ask { app: self.clone(), query, at_least: Position::ZERO, principal: Principal::anonymous() }
+        let freshness = Freshness::AtLeast(Position::ZERO);
+        Ask { app: self.clone(), query, freshness, principal: Principal::anonymous() }
     }
 
     /// Answers a question that came from another process, as `name=value` pairs in percent-encoding.
@@ -180,10 +184,11 @@ impl RunningApp {
         &self,
         name: &str,
         form: String,
-        at_least: Position,
+        freshness: impl Into<Freshness>,
         principal: &Principal,
     ) -> Result<Answer, QueryError> {
-        let (output, position) = self.answer_any(name, QueryInput::Form(form), at_least, principal).await?;
+        let input = QueryInput::Form(form);
+        let (output, position) = self.answer_any(name, input, freshness.into(), principal).await?;
         match output {
             QueryOutput::Json(json) => Ok(Answer { json, position }),
             QueryOutput::Typed(_) => Err(self.unknown_query(name)),
@@ -198,20 +203,26 @@ impl RunningApp {
     /// Tells of the changes of the read model behind a question.
     pub(crate) fn changes_behind(&self, query: &str) -> Option<watch::Receiver<Progress>> {
         let handler = self.shared.queries.get(query)?;
-        Some(self.shared.projectors.get(handler.source())?.changes())
+        Some(self.shared.projections.get(handler.source())?.answering().changes())
     }
 
     pub(crate) async fn answer_any(
         &self,
         name: &str,
         input: QueryInput,
-        at_least: Position,
+        freshness: Freshness,
         principal: &Principal,
     ) -> Result<(QueryOutput, Position), QueryError> {
         let (handler, projector) = self.allowed(name, principal)?;
-        projector.wait_for(at_least, PATIENCE).await?;
-        let (tx, position) = projector.read().await?;
-        Ok((handler.answer(input, QueryContext { tx, position }).await?, position))
+        let (tx, position) = match freshness {
+            Freshness::AtLeast(position) => {
+                projector.wait_for(position, PATIENCE).await?;
+                projector.read().await?
+            }
+            Freshness::Fresh => projector.read_fresh().await?,
+        };
+        let context = QueryContext { tx, position, version: projector.version() };
+        Ok((handler.answer(input, context).await?, position))
     }
 
     /// The handler of a question and what it is answered from, for who may ask it.
@@ -226,26 +237,18 @@ impl RunningApp {
             let (principal, action) = (principal.name.clone(), action.to_string());
             return Err(QueryError::Denied { principal, action, reason });
         }
-        Ok((handler, self.projector(handler.source())?))
+        Ok((handler, self.versions(handler.source())?.answering()))
     }
 
-    fn projector(&self, name: &str) -> Result<&Arc<Projector>, QueryError> {
-        self.shared.projectors.get(name).ok_or_else(|| {
-            let known = self.shared.projectors.keys().map(|name| (*name).to_owned()).collect();
+    pub(crate) fn versions(&self, name: &str) -> Result<&Versions, QueryError> {
+        self.shared.projections.get(name).ok_or_else(|| {
+            let known = self.shared.projections.keys().map(|name| (*name).to_owned()).collect();
             QueryError::Unknown(Unknown { kind: "projection", name: name.to_owned(), known })
         })
     }
 
-    /// Where each projection stands.
-    ///
-    /// # Errors
-    /// What the store reports.
-    pub async fn projections(&self) -> Result<Vec<ProjectionStatus>, StoreError> {
-        let mut all = Vec::new();
-        for projector in self.shared.projectors.values() {
-            all.push(projector.status().await?);
-        }
-        Ok(all)
+    pub(crate) fn all_versions(&self) -> impl Iterator<Item = &Versions> {
+        self.shared.projections.values()
     }
 
     /// Waits until every projection has taken in what the store holds now.
@@ -254,7 +257,7 @@ impl RunningApp {
     /// [`ProjectionError::Stopped`] when one has stopped, [`ProjectionError::Behind`] after `patience`.
     pub async fn catch_up(&self, patience: Duration) -> Result<(), ProjectionError> {
         let head = self.shared.store.head().await?;
-        for projector in self.shared.projectors.values() {
+        for projector in self.shared.projections.values().flat_map(Versions::all) {
             projector.wait_for(head, patience).await?;
         }
         Ok(())
@@ -267,19 +270,7 @@ impl RunningApp {
     pub async fn catch_up_for(&self, query: &str, patience: Duration) -> Result<(), QueryError> {
         let handler = self.shared.queries.get(query).ok_or_else(|| self.unknown_query(query))?;
         let head = self.shared.store.head().await.map_err(ProjectionError::from)?;
-        Ok(self.projector(handler.source())?.wait_for(head, patience).await?)
-    }
-
-    /// Builds a read model anew from all events, beside the one that answers meanwhile, and swaps it in.
-    ///
-    /// # Errors
-    /// [`QueryError::Unknown`] when there is no such projection; what makes it stop, in which case the old one stays.
-    pub async fn rebuild(
-        &self,
-        projection: &str,
-        report: &(dyn Fn(RebuildProgress) + Send + Sync),
-    ) -> Result<(), QueryError> {
-        Ok(self.projector(projection)?.rebuild(report).await?)
+        Ok(self.versions(handler.source())?.answering().wait_for(head, patience).await?)
     }
 
     /// The categories, each with the commands and the events it has.
@@ -299,14 +290,20 @@ impl RunningApp {
 pub struct Ask<Q> {
     pub(crate) app: RunningApp,
     pub(crate) query: Q,
-    pub(crate) at_least: Position,
+    pub(crate) freshness: Freshness,
     pub(crate) principal: Principal,
 }
 
 impl<Q: Query> Ask<Q> {
     /// Waits until the read model has every event up to here: to read one's own write.
     pub fn at_least(mut self, position: Position) -> Self {
-        self.at_least = position;
+        self.freshness = Freshness::AtLeast(position);
+        self
+    }
+
+    /// Counts every event stored by now: what the read model has not got yet is taken in for this answer alone.
+    pub fn fresh(mut self) -> Self {
+        self.freshness = Freshness::Fresh;
         self
     }
 
@@ -324,8 +321,8 @@ impl<Q: Query> IntoFuture for Ask<Q> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let input = QueryInput::Typed(Box::new(self.query));
-            let (output, _) = self.app.answer_any(Q::NAME, input, self.at_least, &self.principal).await?;
-            typed::<Q>(output)
+            let (output, _) = self.app.answer_any(Q::NAME, input, self.freshness, &self.principal).await?;
+            output.typed::<Q>()
         })
     }
 }

@@ -52,7 +52,7 @@ pub use name::{
 pub use order::{Position, Version};
 pub use read::{Direction, EventBatch, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, ReadFrom, ReadRequest, Reader};
 pub use read_model::{
-    Bookmark, BoxError, FromValue, Lead, ReadModel, ReadModelError, ReadModelStore, ReadModelTx, Row,
+    Bookmark, BoxError, Fork, FromValue, Lead, ReadModel, ReadModelError, ReadModelStore, ReadModelTx, Row,
     TransactionalStore, TxWork, Value,
 };
 pub use recorded::RecordedEvent;

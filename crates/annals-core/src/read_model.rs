@@ -229,6 +229,9 @@ pub struct Bookmark {
     pub notes: Vec<u8>,
 }
 
+/// A transaction that may be written and is never kept, with where it stands.
+pub type Fork = (Bookmark, Box<dyn ReadModelTx>);
+
 /// Whoever has this is the one that keeps a read model; dropping it lets another one do so.
 pub struct Lead(#[allow(dead_code)] Box<dyn Any + Send + Sync>);
 
@@ -283,9 +286,9 @@ pub trait ReadModel: Send + Sync {
     /// Begins to read: all queries of the returned transaction see the same state. It must not be used to write.
     fn read(&self) -> BoxFuture<'_, Result<Box<dyn ReadModelTx>, ReadModelError>>;
 
-    /// As [`read`](Self::read), and it may be written, for its owner's eyes only: nothing of that is kept. Other writers may
-    /// have to wait until it is dropped.
-    fn fork(&self) -> BoxFuture<'_, Result<Box<dyn ReadModelTx>, ReadModelError>>;
+    /// As [`read`](Self::read), and it may be written, for its owner's eyes only: nothing of that is kept. Where it stands comes
+    /// with it. Other writers may have to wait until it is dropped.
+    fn fork(&self) -> BoxFuture<'_, Result<Fork, ReadModelError>>;
 
     /// A fresh and empty read model beside this one, to be built and then swapped in. Dropped before that, it leaves nothing.
     fn begin_rebuild(&self) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>>;

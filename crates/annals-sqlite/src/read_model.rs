@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use annals_core::{
-    BoxError, BoxFuture, Lead, Position, ReadModel, ReadModelError, ReadModelTx, TxWork, block_on,
+    Bookmark, BoxError, BoxFuture, Fork, Lead, Position, ReadModel, ReadModelError, ReadModelTx, TxWork,
+    block_on,
 };
 use annals_model_files::{Builds, LeadLock, Mark, ModelFolder, Standing};
 
@@ -195,13 +196,14 @@ impl Inner {
         snapshot.ok_or_else(|| CLOSED.into())
     }
 
-    fn fork(&self) -> Result<Snapshot, BoxError> {
+    fn fork(&self) -> Result<Fork, BoxError> {
         let connection = open_writer(&self.live()?.path, Synchronous::Normal)?;
         connection.execute_batch("BEGIN IMMEDIATE")?;
-        Ok(Snapshot::of(Arc::clone(&self.shared.threads), connection))
+        let bookmark = bookmark_of(&connection)?;
+        Ok((bookmark, Box::new(Snapshot::of(Arc::clone(&self.shared.threads), connection))))
     }
 
-    fn bookmark(&self) -> Result<annals_core::Bookmark, BoxError> {
+    fn bookmark(&self) -> Result<Bookmark, BoxError> {
         let snapshot = self.snapshot()?;
         let connection = snapshot.connection().ok_or(CLOSED)?;
         Ok(bookmark_of(connection)?)
@@ -284,7 +286,7 @@ impl Drop for Inner {
 }
 
 impl ReadModel for SqliteReadModel {
-    fn bookmark(&self) -> BoxFuture<'_, Result<annals_core::Bookmark, ReadModelError>> {
+    fn bookmark(&self) -> BoxFuture<'_, Result<Bookmark, ReadModelError>> {
         self.blocking("read the checkpoint of", Inner::bookmark)
     }
 
@@ -311,8 +313,8 @@ impl ReadModel for SqliteReadModel {
         self.blocking("read", |inner| Ok(Box::new(inner.snapshot()?) as Box<dyn ReadModelTx>))
     }
 
-    fn fork(&self) -> BoxFuture<'_, Result<Box<dyn ReadModelTx>, ReadModelError>> {
-        self.blocking("fork", |inner| Ok(Box::new(inner.fork()?) as Box<dyn ReadModelTx>))
+    fn fork(&self) -> BoxFuture<'_, Result<Fork, ReadModelError>> {
+        self.blocking("fork", Inner::fork)
     }
 
     fn begin_rebuild(&self) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>> {

@@ -5,7 +5,10 @@
 mod commands;
 mod derived;
 mod domain;
+mod keeping;
+mod odd_store;
 mod projections;
 mod snapshots;
+mod standing_by;
 mod upcasters;
 mod what_if;

@@ -128,7 +128,7 @@ async fn a_failing_event_stops_its_projection_only() {
         app.execute::<Counter>("a", increment(by)).await.unwrap();
     }
     let error = app.catch_up(PATIENCE).await.unwrap_err();
-    let ProjectionError::Stopped { name: "counts", position, reason } = &error else { panic!("{error}") };
+    let ProjectionError::Stopped { name: "counts", position, reason, .. } = &error else { panic!("{error}") };
     assert_eq!((position.get(), reason.as_str()), (3, "thirteen brings bad luck"));
     assert_eq!(app.ask(of("a")).await.unwrap(), (3, 2), "what came before it counts and can be asked");
     let late = app.ask(of("a")).at_least(Position::new(4)).await.unwrap_err();

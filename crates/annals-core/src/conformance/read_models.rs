@@ -292,7 +292,8 @@ pub async fn a_fork_is_for_its_owner_alone(fixture: &dyn ModelFixture) {
         assert!(matches!(model.fork().await, Err(ReadModelError::Unsupported { .. })));
         return;
     }
-    let mut fork = model.fork().await.unwrap();
+    let (bookmark, mut fork) = model.fork().await.unwrap();
+    assert_eq!(bookmark, model.bookmark().await.unwrap());
     fixture.add(3)(&mut *fork).await.unwrap();
     assert_eq!(fixture.sum(&mut *fork).await, 8);
     assert_eq!(stands(fixture, &*model).await, (5, 5));
