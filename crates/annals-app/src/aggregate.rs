@@ -18,7 +18,8 @@ pub trait Aggregate: Default + Clone + State {
     /// The category of its streams: entity `42` of category `account` lives in the stream `account-42`.
     const CATEGORY: &'static str;
     /// To be raised when [`apply`](Self::apply) folds events in another way than before, so that states that were saved by
-    /// then are made anew. What changes the fields of the state is noticed without that.
+    /// then are made anew. Upcasters that take an older form to other events than before count as that too: what was folded
+    /// from it is saved. What changes the fields of the state is noticed without that.
     const FOLDING: u32 = 1;
     /// What it can be asked to do.
     type Command: Command;

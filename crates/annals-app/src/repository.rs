@@ -40,7 +40,7 @@ pub(crate) struct Repository<A> {
 
 impl<A: Aggregate> Repository<A> {
     pub(crate) fn new(store: Arc<dyn EventStore>, models: Arc<dyn ReadModelStore>) -> Self {
-        let snapshots = Arc::new(Snapshots::new(A::CATEGORY, Arc::clone(&store), models));
+        let snapshots = Arc::new(Snapshots::new::<A>(Arc::clone(&store), models));
         Self { store, snapshots, cache: Mutex::new(LruCache::new(CACHED_AGGREGATES)) }
     }
 

@@ -10,7 +10,6 @@ use annals_core::{
 use tokio::sync::OnceCell;
 
 use crate::repository::{Folded, first_visible};
-use crate::state::DEEPEST_SHAPE;
 use crate::{Aggregate, State};
 
 /// The form in which snapshots are kept.
@@ -29,6 +28,8 @@ pub(crate) const FEWEST_EVENTS: u64 = 20;
 /// stands there.
 pub(crate) struct Snapshots {
     category: &'static str,
+    /// Of the state as it is in this program: told once, for every load and save asks for it.
+    shape: String,
     store: Arc<dyn EventStore>,
     models: Arc<dyn ReadModelStore>,
     /// Opened when it is needed first; nothing when that failed.
@@ -58,16 +59,12 @@ pub(crate) fn is_worth_saving<A>(folded: &Folded<A>, took: Duration) -> bool {
 
 /// The shape of a state, and of how events are folded into it.
 fn shape_of<A: Aggregate>() -> String {
-    format!("{:016x}-{}", <A as State>::shape(DEEPEST_SHAPE), A::FOLDING)
+    format!("{:016x}-{}", <A as State>::shape(&mut Vec::new()), A::FOLDING)
 }
 
 impl Snapshots {
-    pub(crate) fn new(
-        category: &'static str,
-        store: Arc<dyn EventStore>,
-        models: Arc<dyn ReadModelStore>,
-    ) -> Self {
-        Self { category, store, models, model: OnceCell::new() }
+    pub(crate) fn new<A: Aggregate>(store: Arc<dyn EventStore>, models: Arc<dyn ReadModelStore>) -> Self {
+        Self { category: A::CATEGORY, shape: shape_of::<A>(), store, models, model: OnceCell::new() }
     }
 
     /// Without them all is slower and nothing else, so a failure is told once and passed by.
@@ -105,7 +102,7 @@ impl Snapshots {
     /// The saved state of an entity, if there is one that can be read now.
     pub(crate) async fn load<A: Aggregate>(&self, stream: &StreamName) -> Option<Snapshot<A>> {
         let model = self.model().await?;
-        let found = load(&**model, stream).await;
+        let found = load(&**model, &self.shape, stream).await;
         found
             .inspect_err(|error| tracing::warn!(%stream, %error, "the snapshot cannot be read"))
             .ok()
@@ -128,7 +125,7 @@ impl Snapshots {
         let snapshots = Arc::clone(self);
         tokio::spawn(async move {
             let Some(model) = snapshots.model().await else { return };
-            if let Err(error) = save(&*snapshots.store, model, &stream, &folded).await {
+            if let Err(error) = save(&snapshots, model, &stream, &folded).await {
                 tracing::warn!(%stream, %error, "the snapshot cannot be saved");
             }
         });
@@ -149,12 +146,13 @@ async fn write(
 
 async fn load<A: Aggregate>(
     model: &dyn ReadModel,
+    shape: &str,
     stream: &StreamName,
 ) -> Result<Option<Snapshot<A>>, BoxError> {
     let mut tx = model.read().await?;
     let question = "SELECT version, position, recorded_at, event_id, visible_from, state FROM snapshots \
                     WHERE stream = $1 AND shape = $2";
-    let rows = tx.query(question, params![stream.as_str(), shape_of::<A>()]).await?;
+    let rows = tx.query(question, params![stream.as_str(), shape]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let Ok(state) = serde_json::from_slice(&row.get::<Vec<u8>>("state")?) else { return Ok(None) };
     let folded = Folded {
@@ -169,11 +167,12 @@ async fn load<A: Aggregate>(
 }
 
 async fn save<A: Aggregate>(
-    store: &dyn EventStore,
+    snapshots: &Snapshots,
     model: &Arc<dyn ReadModel>,
     stream: &StreamName,
     folded: &Folded<A>,
 ) -> Result<(), BoxError> {
+    let store = &snapshots.store;
     let last = ReadRequest::stream(stream.clone()).from(ReadFrom::Version(folded.version)).limit(1);
     let found = store.read(last).await?.events.into_iter().next();
     let Some(event) = found.filter(|event| event.version() == folded.version) else { return Ok(()) };
@@ -182,7 +181,7 @@ async fn save<A: Aggregate>(
     }
     let (event_id, visible_from) = (event.id().to_string(), folded.visible_from);
     let state = serde_json::to_vec(&folded.state)?;
-    let (stream, version) = (stream.as_str().to_owned(), folded.version);
+    let (stream, shape, version) = (stream.as_str().to_owned(), snapshots.shape.clone(), folded.version);
     let (position, recorded_at) = (folded.position, folded.recorded_at);
     write(model, move |tx| {
         Box::pin(async move {
@@ -194,7 +193,7 @@ async fn save<A: Aggregate>(
                              event_id = excluded.event_id, visible_from = excluded.visible_from, \
                              state = excluded.state \
                              WHERE excluded.version > snapshots.version OR excluded.shape <> snapshots.shape";
-            let values = params![stream, shape_of::<A>(), version, position, recorded_at, event_id, visible_from, state];
+            let values = params![stream, shape, version, position, recorded_at, event_id, visible_from, state];
             tx.execute(statement, values).await?;
             Ok(())
         })

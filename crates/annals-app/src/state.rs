@@ -1,5 +1,6 @@
 //! The form of an aggregate's state, so that a saved state is never read as something that it is not.
 
+use std::any::TypeId;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use serde::Serialize;
@@ -10,12 +11,22 @@ use serde::de::DeserializeOwned;
 /// A saved state is read only while the type has the shape that it had then: the names, types and attributes of its
 /// fields, those of the types of its fields that are a `State` too, and so on. Of other types only the name counts.
 pub trait State: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// A digest of the shape. Types that hold themselves are described to a depth of [`DEEPEST_SHAPE`].
-    fn shape(depth: u32) -> u64;
+    /// A digest of the shape. `seen` are the types described so far, in order: one that is met again, as in a type that
+    /// holds itself, counts by its place among them. Begin with none.
+    fn shape(seen: &mut Vec<TypeId>) -> u64;
 }
 
-/// Types are described to this depth.
-pub const DEEPEST_SHAPE: u32 = 16;
+/// What stands for a type that was described before; nothing the first time, which is noted.
+#[doc(hidden)]
+pub fn shape_again<T: 'static>(seen: &mut Vec<TypeId>) -> Option<u64> {
+    let id = TypeId::of::<T>();
+    let place = seen.iter().position(|known| *known == id);
+    if place.is_none() {
+        seen.push(id);
+    }
+    // Not the place itself: the shape of a type that has none is a small number too.
+    place.map(|place| shape_of("again", [place as u64]))
+}
 
 /// The digest of a type's own description and of the shapes of its parts.
 #[doc(hidden)]
@@ -32,11 +43,8 @@ pub fn shape_of(description: &str, parts: impl IntoIterator<Item = u64>) -> u64 
 macro_rules! holders {
     ($($name:literal: $holder:ty where ($($bound:tt)*) of $($part:ident),+;)*) => {$(
         impl<$($part: State),+> State for $holder where $($bound)* {
-            fn shape(depth: u32) -> u64 {
-                match depth.checked_sub(1) {
-                    Some(depth) => shape_of($name, [$($part::shape(depth)),+]),
-                    None => 0,
-                }
+            fn shape(seen: &mut Vec<TypeId>) -> u64 {
+                shape_of($name, [$($part::shape(seen)),+])
             }
         }
     )*};
@@ -56,7 +64,7 @@ holders! {
 macro_rules! plain {
     ($($name:ty),*) => {$(
         impl State for $name {
-            fn shape(_: u32) -> u64 {
+            fn shape(_: &mut Vec<TypeId>) -> u64 {
                 shape_of(stringify!($name), [])
             }
         }
@@ -71,8 +79,8 @@ pub struct ShapeOf<T>(pub std::marker::PhantomData<T>);
 
 impl<T: State> ShapeOf<T> {
     /// The shape.
-    pub fn ask(&self, depth: u32) -> u64 {
-        T::shape(depth)
+    pub fn ask(&self, seen: &mut Vec<TypeId>) -> u64 {
+        T::shape(seen)
     }
 }
 
@@ -80,9 +88,81 @@ impl<T: State> ShapeOf<T> {
 #[doc(hidden)]
 pub trait NoShape {
     /// Nothing is known.
-    fn ask(&self, _: u32) -> u64 {
+    fn ask(&self, _: &mut Vec<TypeId>) -> u64 {
         0
     }
 }
 
 impl<T> NoShape for &ShapeOf<T> {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::State;
+
+    /// The same names in a module of their own for each: only what is between the braces differs.
+    macro_rules! shape {
+        ($($item:item)*) => {{
+            $(#[derive(Serialize, Deserialize, State)] #[annals(crate = crate)] #[allow(dead_code)] $item)*
+            <Root as State>::shape(&mut Vec::new())
+        }};
+    }
+
+    #[test]
+    fn what_changes_the_saved_form_changes_the_shape() {
+        let plain = shape! { struct Root { count: u64, part: Part } struct Part { name: String } };
+        let same = shape! { struct Root { count: u64, part: Part } struct Part { name: String } };
+        assert_eq!(plain, same);
+        let changed = [
+            shape! { struct Root { counts: u64, part: Part } struct Part { name: String } },
+            shape! { struct Root { count: u32, part: Part } struct Part { name: String } },
+            shape! { struct Root { #[serde(rename = "n")] count: u64, part: Part } struct Part { name: String } },
+            shape! { #[serde(rename_all = "UPPERCASE")] struct Root { count: u64, part: Part } struct Part { name: String } },
+            shape! { struct Root { count: u64, part: Part } struct Part { title: String } },
+            shape! { struct Root { count: u64, part: Part } struct Part { name: Option<String> } },
+            shape! { struct Root { count: u64, part: Part } enum Part { Named { name: String } } },
+        ];
+        let different: BTreeSet<u64> = changed.into_iter().chain([plain]).collect();
+        assert_eq!(different.len(), changed.len() + 1);
+    }
+
+    #[test]
+    fn types_that_hold_themselves_come_to_an_end() {
+        let tree = shape! { struct Root { name: String, parts: Vec<Self>, next: Option<Box<Root>> } };
+        let renamed = shape! { struct Root { title: String, parts: Vec<Self>, next: Option<Box<Root>> } };
+        assert_ne!(tree, renamed);
+        // Deeper than anybody would describe it, and through all of them again at each level.
+        let ring = |last| match last {
+            false => shape! {
+                struct Root { a: Vec<A>, b: Vec<B>, c: Vec<Root> } struct A { a: Vec<A>, b: Vec<B>, c: Vec<Root> }
+                struct B { a: Vec<A>, b: Vec<B>, c: Vec<Root>, last: u8 }
+            },
+            true => shape! {
+                struct Root { a: Vec<A>, b: Vec<B>, c: Vec<Root> } struct A { a: Vec<A>, b: Vec<B>, c: Vec<Root> }
+                struct B { a: Vec<A>, b: Vec<B>, c: Vec<Root>, last: u16 }
+            },
+        };
+        assert_ne!(ring(false), ring(true));
+    }
+
+    #[test]
+    fn changes_far_down_are_seen() {
+        macro_rules! nested {
+            ($deepest:ty) => {
+                shape! { struct Root(Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<Deep>>>>>>>>>>>>>>>>>>); struct Deep($deepest); }
+            };
+        }
+        assert_ne!(nested!(u8), nested!(u16));
+    }
+
+    #[test]
+    fn parts_without_a_shape_count_by_name() {
+        let with = shape! { struct Root { lasts: Duration, many: Vec<Duration> } };
+        let without = shape! { struct Root { lasts: Duration, many: Vec<u64> } };
+        assert_ne!(with, without);
+    }
+}

@@ -27,11 +27,13 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     }
     Ok(quote! {
         impl #krate::State for #ident {
-            fn shape(depth: u32) -> u64 {
+            fn shape(seen: &mut ::std::vec::Vec<::core::any::TypeId>) -> u64 {
                 #[allow(unused_imports)]
                 use #krate::state::NoShape as _;
-                let Some(depth) = depth.checked_sub(1) else { return 0 };
-                let parts: [u64; _] = [#((&#krate::state::ShapeOf::<#parts>(::core::marker::PhantomData)).ask(depth)),*];
+                if let ::core::option::Option::Some(again) = #krate::state::shape_again::<Self>(seen) {
+                    return again;
+                }
+                let parts: [u64; _] = [#((&#krate::state::ShapeOf::<#parts>(::core::marker::PhantomData)).ask(seen)),*];
                 #krate::state::shape_of(#description, parts)
             }
         }
