@@ -138,7 +138,9 @@ impl<A: Aggregate> Repository<A> {
             request = request.from(ReadFrom::Version(folded.version));
         }
         if let At::Version(version) = at {
-            let before = snapshot.as_ref().map_or(0, |snapshot| snapshot.folded.version.get() - 1);
+            // A ruined row may tell of version 0.
+            let before =
+                snapshot.as_ref().map_or(0, |snapshot| snapshot.folded.version.get().saturating_sub(1));
             request = request.limit(version.get() - before);
         }
         let mut to_check = snapshot.as_ref();

@@ -167,6 +167,16 @@ async fn a_snapshot_that_does_not_fit_is_not_used() {
 }
 
 #[tokio::test]
+async fn a_snapshot_of_no_version_is_not_used() {
+    let counters = Counters::new();
+    let app = counters.start().await;
+    counters.increment(&app, 250).await;
+    counters.saved(200).await;
+    counters.change("UPDATE snapshots SET version = 0").await;
+    assert_eq!(counters.count(&app, At::Version(Version::new(100))).await.1, 100);
+}
+
+#[tokio::test]
 async fn a_truncation_makes_a_snapshot_useless() {
     let counters = Counters::new();
     let app = counters.start().await;
