@@ -268,6 +268,14 @@ impl<'a> Recovery<'a> {
                     let continues =
                         (start.first_position, start.previous_hash) == (self.head().next(), self.found.hash);
                     if continues || self.mistakes.make(Planted::IgnoreChain) {
+                        let end = offset + header.frame_bytes();
+                        // Before the frame is entered: what the mark denies is not to be shown.
+                        if self.contradicts_mark(&segment_header, &header, offset..end) {
+                            let reason = "the chain of hashes is not the one that the durable mark tells of: the file may \
+                                          be of another copy of the store";
+                            self.damaged(path, offset, reason.to_owned());
+                            return Ok(());
+                        }
                         self.make_room(first_position, offset);
                         let head = self.head();
                         match self.add_frame(&header, records, offset) {
@@ -279,15 +287,9 @@ impl<'a> Recovery<'a> {
                             added => added?,
                         }
                         unsettled = offset;
-                        offset += header.frame_bytes();
+                        offset = end;
                         if let Some((_, end)) = &mut self.found.active {
                             *end = offset;
-                        }
-                        if self.contradicts_mark(&segment_header, unsettled..offset) {
-                            let reason = "the chain of hashes is not the one that the durable mark tells of: the file may \
-                                          be of another copy of the store";
-                            self.damaged(path, SEGMENT_HEADER_BYTES as u64, reason.to_owned());
-                            return Ok(());
                         }
                         continue;
                     }
@@ -340,16 +342,21 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    /// Whether a segment with this header continues what was read so far.
-    /// Whether the mark tells of another frame than the one just read, while the segment is as it was then.
-    fn contradicts_mark(&self, segment: &SegmentHeader, frame: std::ops::Range<u64>) -> bool {
+    /// Whether the mark tells of another frame than this one, while the segment is as it was then.
+    fn contradicts_mark(
+        &self,
+        segment: &SegmentHeader,
+        header: &FrameHeader,
+        place: std::ops::Range<u64>,
+    ) -> bool {
         self.found.mark.is_some_and(|mark| {
             let as_then = mark.segment == segment.first_position && segment.generation == 0;
-            let within = frame.start < mark.end && mark.end <= frame.end;
-            as_then && within && (mark.end, mark.hash) != (frame.end, self.found.hash)
+            let within = place.start < mark.end && mark.end <= place.end;
+            as_then && within && (mark.end, mark.hash) != (place.end, header.hash)
         })
     }
 
+    /// Whether a segment with this header continues what was read so far.
     fn follows(&self, header: &SegmentHeader) -> Result<(), Unusable> {
         let expected = self.head().next();
         let continues = header.first_position == expected && header.previous_hash == self.found.hash;

@@ -198,3 +198,20 @@ fn bytes_of_a_payload_are_not_taken_for_a_frame() {
     assert!(log.damage().is_none(), "a frame of another store within a payload proves nothing");
     assert_eq!(payloads(&log), ["1"]);
 }
+
+#[test]
+fn a_frame_that_the_mark_denies_is_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    append(&open(folder.path()), "a-1", "1");
+    let end = content_end(folder.path());
+    let other = copy_of(folder.path());
+    append(&open(folder.path()), "a-1", "2");
+    append(&open(other.path()), "a-1", "3");
+    // Both are whole, and of the same store; only the mark knows which one was promised.
+    std::fs::copy(segment(other.path()), segment(folder.path())).unwrap();
+    let log = open(folder.path());
+    let damage = log.damage().expect("the mark tells of another frame");
+    assert_eq!((damage.first_position, damage.offset), (Position::new(2), end));
+    assert!(damage.reason.contains("another copy of the store"), "{}", damage.reason);
+    assert_eq!(payloads(&log), ["1"]);
+}
