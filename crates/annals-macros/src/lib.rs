@@ -4,6 +4,7 @@ mod attributes;
 mod domain_error;
 mod event_lock;
 mod query;
+mod serde_attributes;
 mod state;
 mod variants;
 
@@ -20,7 +21,8 @@ fn finish(tokens: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
 /// - `#[event(upcasters = LIST)]` on the type names the `&'static [Upcaster]` by which events of older forms are read.
 /// - `#[event(tag = "course")]` on a field adds the tag `course:` followed by the field's text.
 /// - In unit tests it also writes a test that compares the events with those in the file `events.lock` beside `Cargo.toml`, and
-///   fails when stored events could not be read any more; `#[event(unlocked)]` on the type leaves it out.
+///   fails when stored events could not be read any more; `#[event(unlocked)]` on the type leaves it out. It sees the fields with
+///   their types by name and all serde attributes; it does not see what changes within the type of a field.
 /// - `#[annals(crate = path)]` on the type names the crate that holds the traits, `::annals` unless told otherwise.
 #[proc_macro_derive(Event, attributes(event, annals))]
 pub fn derive_event(input: TokenStream) -> TokenStream {

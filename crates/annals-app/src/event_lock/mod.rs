@@ -2,58 +2,24 @@
 //!
 //! `derive(Event)` writes a test for each type of events. It fails when stored events could not be read any more; a change
 //! that does no harm is noted in the file.
+//!
+//! What is compared are the fields of events, each with its type as it is written and what serde is told of it, and what serde
+//! is told of the event. What changes *within* the type of a field (its own fields, its variants, its attributes) is not
+//! noticed: such types are to be changed with the same care.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+mod file;
+mod form;
+
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+
+use file::{FILE, HEAD, Locked, LockedEvent, LockedField, parse, replace};
+pub use form::{EventForm, FieldForm};
+use form::{name_word, one_word};
 
 use crate::Event;
 
 static TURN: Mutex<()> = Mutex::new(());
-const FILE: &str = "events.lock";
-const HEAD: &str = "# The events that may be stored, and what is in them. Written by `cargo test`; commit it.\n\
-                    # A line is: type of events, event, then its fields. Fields with a minus are not written any more.\n";
-/// Fields of this type may be missing in a stored event.
-const OPTIONAL: &str = "Option <";
-
-/// An event as it is written in the source.
-#[derive(Debug, Clone, Copy)]
-pub struct EventForm {
-    /// The type under which it is stored.
-    pub name: &'static str,
-    /// Its fields, in order.
-    pub fields: &'static [FieldForm],
-}
-
-/// A field of an event as it is written in the source.
-#[derive(Debug, Clone, Copy)]
-pub struct FieldForm {
-    /// Its name; a number where it has none.
-    pub name: &'static str,
-    /// Its type.
-    pub field_type: &'static str,
-    /// What serde is told about it.
-    pub attributes: &'static str,
-}
-
-impl FieldForm {
-    fn is_optional(&self) -> bool {
-        self.field_type.starts_with(OPTIONAL) || self.attributes.contains("default")
-    }
-
-    /// What must stay the same, in one word.
-    fn written(&self) -> String {
-        let told = self.attributes.replace("default", "");
-        let told = told.trim_matches([' ', ',']);
-        let text =
-            if told.is_empty() { self.field_type.to_owned() } else { format!("{}({told})", self.field_type) };
-        text.split_whitespace().collect()
-    }
-}
-
-/// The locked fields of each event of a type: name, form, and whether it is still written.
-type Locked = BTreeMap<String, Vec<(String, String, bool)>>;
 
 /// Compares the events of a type with those in the file `events.lock` in `folder`, and notes harmless changes there.
 ///
@@ -86,55 +52,31 @@ pub fn check_events<E: Event>(folder: &str, type_name: &str, forms: &[EventForm]
     saved.map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
-fn parse(text: &str, type_name: &str) -> Result<Locked, String> {
-    let mut locked = Locked::new();
-    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
-    for line in lines {
-        let mut words = line.split(' ');
-        let (Some(of), Some(event)) = (words.next(), words.next()) else {
-            return Err(format!("{FILE}: expected a type and an event in the line {line:?}"));
-        };
-        let fields = words.map(|word| {
-            let (name, form) =
-                word.split_once(':').ok_or(format!("{FILE}: expected name:form, found {word:?}"))?;
-            let kept = name.strip_prefix('-');
-            Ok((kept.unwrap_or(name).to_owned(), form.to_owned(), kept.is_none()))
-        });
-        let fields = fields.collect::<Result<Vec<_>, String>>()?;
-        if of == type_name {
-            locked.insert(event.to_owned(), fields);
-        }
-    }
-    Ok(locked)
-}
-
 /// The lock as it is to be from now on.
 fn merge(type_name: &str, locked: &Locked, forms: &[EventForm], upcast: &[&str]) -> Result<Locked, String> {
     let mut now = Locked::new();
-    for (event, fields) in locked {
-        if forms.iter().any(|form| form.name == event) {
+    for (event, before) in locked {
+        if forms.iter().any(|form| name_word(form.name) == *event) {
             continue;
         }
-        if !upcast.contains(&event.as_str()) {
+        if !upcast.iter().any(|name| name_word(name) == *event) {
             return Err(format!(
                 "events {event} may be stored, and {type_name} does not read them any more: keep the variant, or keep its \
                  name with #[event(name = {event:?})], or add an upcaster from {event:?} (to no event, if they may be \
                  forgotten)"
             ));
         }
-        now.insert(event.clone(), fields.clone());
+        now.insert(event.clone(), before.clone());
     }
     for form in forms {
-        let before = locked.get(form.name).map(Vec::as_slice);
-        now.insert(form.name.to_owned(), fields_of(form, before)?);
+        let event = name_word(form.name);
+        let locked = lock_of(form, locked.get(&event))?;
+        now.insert(event, locked);
     }
     Ok(now)
 }
 
-fn fields_of(
-    form: &EventForm,
-    before: Option<&[(String, String, bool)]>,
-) -> Result<Vec<(String, String, bool)>, String> {
+fn lock_of(form: &EventForm, before: Option<&LockedEvent>) -> Result<LockedEvent, String> {
     let advice = |problem: String| {
         format!(
             "{problem}, so that events {0} which are stored cannot be read any more: undo that, or give the new form a new \
@@ -142,44 +84,44 @@ fn fields_of(
             form.name
         )
     };
+    let attributes = one_word(form.attributes);
+    if let Some(before) = before.filter(|before| before.attributes != attributes) {
+        let told = |attributes: &str| match attributes {
+            "" => "nothing".to_owned(),
+            told => format!("serde({told})"),
+        };
+        let (before, now) = (told(&before.attributes), told(&attributes));
+        return Err(advice(format!("what serde is told of the event was {before} and is {now} now")));
+    }
     let mut fields = Vec::new();
     for field in form.fields {
         let (name, written) = (field.name, field.written());
-        let known = before.and_then(|before| before.iter().find(|(known, ..)| known == name));
+        let known = before.and_then(|before| before.fields.iter().find(|known| known.name == name));
         match known {
-            Some((_, form, _)) if *form != written => {
-                return Err(advice(format!("the field {name:?} was {form} and is {written} now")));
+            Some(known) if known.form != written => {
+                let was = &known.form;
+                return Err(advice(format!("the field {name:?} was {was} and is {written} now")));
             }
             None if before.is_some() && !field.is_optional() => {
                 return Err(advice(format!(
                     "the field {name:?} is new and neither an Option nor #[serde(default)]"
                 )));
             }
-            _ => fields.push((name.to_owned(), written, true)),
+            _ => fields.push(LockedField { name: name.to_owned(), form: written, is_written: true }),
         }
     }
     // What is not written any more still stands in old events: its name must not come back as something else.
-    let gone =
-        before.unwrap_or_default().iter().filter(|(name, ..)| form.fields.iter().all(|f| f.name != name));
-    fields.extend(gone.map(|(name, form, _)| (name.clone(), form.clone(), false)));
-    Ok(fields)
-}
-
-/// The text with the lines of one type replaced.
-fn replace(text: &str, type_name: &str, now: &Locked) -> String {
-    let is_other = |line: &&str| !line.starts_with('#') && line.split(' ').next() != Some(type_name);
-    let mut lines: Vec<String> =
-        text.lines().filter(|line| !line.trim().is_empty()).filter(is_other).map(str::to_owned).collect();
-    for (event, fields) in now {
-        let mut line = format!("{type_name} {event}");
-        for (name, form, is_written) in fields {
-            let minus = if *is_written { "" } else { "-" };
-            let _ = write!(line, " {minus}{name}:{form}");
+    let gone = before.map_or(&[][..], |before| &before.fields);
+    for field in gone.iter().filter(|known| form.fields.iter().all(|field| field.name != known.name)) {
+        if form.refuses_unknown {
+            let name = &field.name;
+            return Err(advice(format!(
+                "the field {name:?} is gone and #[serde(deny_unknown_fields)] refuses it"
+            )));
         }
-        lines.push(line);
+        fields.push(LockedField { is_written: false, ..field.clone() });
     }
-    lines.sort();
-    format!("{HEAD}{}\n", lines.join("\n"))
+    Ok(LockedEvent { attributes, fields })
 }
 
 #[cfg(test)]
@@ -187,13 +129,20 @@ mod tests {
     use super::*;
 
     const fn field(name: &'static str, field_type: &'static str, attributes: &'static str) -> FieldForm {
-        FieldForm { name, field_type, attributes }
+        FieldForm { name, field_type, attributes, has_default: false, has_own_reader: false }
+    }
+
+    const fn event(attributes: &'static str, fields: &'static [FieldForm]) -> EventForm {
+        EventForm { name: "Deposited", attributes, refuses_unknown: false, fields }
     }
 
     fn after(lock: &str, fields: &'static [FieldForm], upcast: &[&str]) -> Result<String, String> {
+        after_form(lock, event("", fields), upcast)
+    }
+
+    fn after_form(lock: &str, form: EventForm, upcast: &[&str]) -> Result<String, String> {
         let text = format!("{HEAD}{lock}");
-        let forms = [EventForm { name: "Deposited", fields }];
-        let now = merge("Bank", &parse(&text, "Bank")?, &forms, upcast)?;
+        let now = merge("Bank", &parse(&text, "Bank")?, &[form], upcast)?;
         Ok(replace(&text, "Bank", &now).replace(HEAD, ""))
     }
 
@@ -206,7 +155,8 @@ mod tests {
         assert_eq!(after(lock, const { &[AMOUNT] }, &[]).as_deref(), Ok(lock));
         let note = after(lock, const { &[AMOUNT, field("note", "Option < String >", "")] }, &[]);
         assert_eq!(note.as_deref(), Ok("Bank Deposited amount:u64 note:Option<String>\n"));
-        let defaulted = after(lock, const { &[AMOUNT, field("fee", "u64", "default")] }, &[]);
+        let defaulted =
+            after(lock, const { &[AMOUNT, FieldForm { has_default: true, ..field("fee", "u64", "") }] }, &[]);
         assert_eq!(defaulted.as_deref(), Ok("Bank Deposited amount:u64 fee:u64\n"));
         assert_eq!(after(lock, &[], &[]).as_deref(), Ok("Bank Deposited -amount:u64\n"));
     }
@@ -228,5 +178,54 @@ mod tests {
         let needed = after(lock, const { &[field("who", "String", "")] }, &["Opened"]).unwrap_err();
         assert!(needed.contains("\"who\" is new and neither an Option"), "{needed}");
         assert!(after("Bank\n", &[], &[]).unwrap_err().contains("expected a type and an event"));
+    }
+
+    #[test]
+    fn only_what_may_be_missing_may_be_new() {
+        let lock = "Bank Deposited\n";
+        let renamed =
+            after(lock, const { &[field("a", "u64", r#"rename = "default_x""#)] }, &[]).unwrap_err();
+        assert!(renamed.contains("\"a\" is new"), "{renamed}");
+        const HEX: FieldForm = field("a", "Option < u64 >", r#"with = "hex""#);
+        let read = after(lock, const { &[FieldForm { has_own_reader: true, ..HEX }] }, &[]).unwrap_err();
+        assert!(read.contains("\"a\" is new"), "{read}");
+        let defaulted = const { &[FieldForm { has_own_reader: true, has_default: true, ..HEX }] };
+        assert_eq!(
+            after(lock, defaulted, &[]).as_deref(),
+            Ok("Bank Deposited a:Option<u64>(with=\"hex\")\n")
+        );
+        assert!(after(lock, const { &[field("a", "std :: option :: Option < u64 >", "")] }, &[]).is_ok());
+        assert!(after(lock, const { &[field("a", "Vec < Option < u64 > >", "")] }, &[]).is_err());
+    }
+
+    #[test]
+    fn what_serde_is_told_of_an_event_is_locked() {
+        let told = event(r#"rename_all_fields = "camelCase";rename_all = "a b""#, &[]);
+        let lock = "Bank Deposited(rename_all_fields=\"camelCase\";rename_all=\"a\\u{20}b\")\n";
+        assert_eq!(after_form("", told, &[]).as_deref(), Ok(lock));
+        assert_eq!(after_form(lock, told, &[]).as_deref(), Ok(lock));
+        let undone = after(lock, &[], &[]).unwrap_err();
+        assert!(undone.contains("is nothing now") && undone.contains("Deposited.2"), "{undone}");
+        let added = after_form("Bank Deposited\n", told, &[]).unwrap_err();
+        assert!(added.contains("was nothing and is serde(rename_all_fields"), "{added}");
+        let broken = after("Bank Deposited(tag a:u8\n", &[], &[]).unwrap_err();
+        assert!(broken.contains("expected a ')'"), "{broken}");
+    }
+
+    #[test]
+    fn a_field_that_would_be_refused_cannot_go() {
+        let form = EventForm { refuses_unknown: true, ..event("deny_unknown_fields", &[]) };
+        let gone = after_form("Bank Deposited(deny_unknown_fields) note:String\n", form, &[]).unwrap_err();
+        assert!(gone.contains("\"note\" is gone"), "{gone}");
+    }
+
+    #[test]
+    fn names_may_hold_what_parts_words() {
+        let form = EventForm { name: "Money (cash) came", ..event("", &[]) };
+        let lock = "Bank Money\\u{20}\\u{28}cash)\\u{20}came\n";
+        assert_eq!(after_form("", form, &[]).as_deref(), Ok(lock));
+        assert_eq!(after_form(lock, form, &[]).as_deref(), Ok(lock));
+        let upcast = after(lock, &[], &["Money (cash) came"]).unwrap();
+        assert!(upcast.contains("cash"), "{upcast}");
     }
 }
