@@ -49,7 +49,9 @@ pub enum DerivedError {
 /// The events behind a position that match, from history and then live: what streams are derived from. It ends with the
 /// first error; begun again behind the last position seen, it skips nothing and repeats nothing.
 ///
-/// Streams of several kinds of events in one are had by a filter of several items: one pass, in the order of the log.
+/// Streams of several kinds of events in one are had by a filter of several items: one pass, in the order of the log. What
+/// was made of them apart is merged by [`merge_derived`](crate::merge_derived) and
+/// [`merge_derived_in_order`](crate::merge_derived_in_order).
 ///
 /// ```
 /// use annals_app::{DeriveExt, derive_from};
@@ -122,14 +124,20 @@ fn derived(event: RecordedEvent) -> Derived<RecordedEvent> {
 }
 
 /// The items of a key that happened within a length of time up to one of them, that one included.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Window<K, T> {
     /// The key.
     pub key: K,
-    /// The items, in the order of the log.
-    pub items: Vec<Derived<T>>,
+    /// The items, in the order of the log. Windows share them: an item is in as many as there are items behind it.
+    pub items: Vec<Arc<Derived<T>>>,
     /// Whether there were more than [`MAX_WINDOW_ITEMS`].
     pub is_cut: bool,
+}
+
+impl<K: Clone, T> Clone for Window<K, T> {
+    fn clone(&self) -> Self {
+        Self { key: self.key.clone(), items: self.items.clone(), is_cut: self.is_cut }
+    }
 }
 
 /// What can be made of a derived stream. Each gives an ordinary `Stream`, so those of `futures_util::StreamExt` are there too.
@@ -178,10 +186,14 @@ pub trait DeriveExt<T: Send + 'static>:
         mut key: impl FnMut(&T) -> K + Send,
     ) -> impl Stream<Item = Result<Derived<Window<K, T>>, DerivedError>> + Send
     where
-        T: Clone,
+        T: Sync,
     {
         let mut windows = Windows { length, by_key: HashMap::new(), taken: 0 };
-        self.filter_map_values(move |item| Some(windows.take(key(&item.value), item)))
+        self.map(move |item| {
+            let item = item?;
+            let (position, occurred_at, key) = (item.position, item.occurred_at, key(&item.value));
+            Ok(Derived { position, occurred_at, value: windows.take(key, item) })
+        })
     }
 }
 
@@ -216,21 +228,22 @@ struct Windows<K, T> {
 }
 
 struct KeyWindow<T> {
-    items: VecDeque<Derived<T>>,
+    items: VecDeque<Arc<Derived<T>>>,
     is_cut: bool,
     /// Which of all items came last.
     last: u64,
 }
 
-impl<K: Hash + Eq + Clone, T: Clone> Windows<K, T> {
-    fn take(&mut self, key: K, item: &Derived<T>) -> Window<K, T> {
+impl<K: Hash + Eq + Clone, T> Windows<K, T> {
+    fn take(&mut self, key: K, item: Derived<T>) -> Window<K, T> {
         self.taken += 1;
         let empty = || KeyWindow { items: VecDeque::new(), is_cut: false, last: 0 };
         let known = self.by_key.entry(key.clone()).or_insert_with(empty);
         known.last = self.taken;
-        known.items.push_back(item.clone());
+        let last = item.occurred_at;
+        known.items.push_back(Arc::new(item));
         let length = i64::try_from(self.length.as_micros()).unwrap_or(i64::MAX);
-        let begin = item.occurred_at.as_micros().saturating_sub(length);
+        let begin = last.as_micros().saturating_sub(length);
         known.items.retain(|known| known.occurred_at.as_micros() > begin);
         if known.items.len() > MAX_WINDOW_ITEMS {
             known.items.pop_front();
@@ -239,8 +252,7 @@ impl<K: Hash + Eq + Clone, T: Clone> Windows<K, T> {
             known.is_cut = false;
         }
         // What happened later was recorded earlier.
-        let items =
-            known.items.iter().filter(|known| known.occurred_at <= item.occurred_at).cloned().collect();
+        let items = known.items.iter().filter(|known| known.occurred_at <= last).map(Arc::clone).collect();
         let window = Window { key, items, is_cut: known.is_cut };
         if self.taken.is_multiple_of(KEPT_FOR_ITEMS) {
             let oldest = self.taken - KEPT_FOR_ITEMS;

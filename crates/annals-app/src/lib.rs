@@ -11,6 +11,7 @@ mod changes;
 pub mod codec;
 mod command;
 mod derived;
+mod derived_merge;
 mod event;
 #[doc(hidden)]
 pub mod event_lock;
@@ -47,6 +48,7 @@ pub use command::{
 pub use derived::{
     DecodeExt, DeriveExt, Derived, DerivedError, MAX_WINDOW_ITEMS, Window, derive_from, derive_from_history,
 };
+pub use derived_merge::{merge_derived, merge_derived_in_order};
 pub use event::{Event, UnreadableEvent};
 pub use ledger::{FailedEvent, MOST_EXCEPTIONS, ParkedKey, SkippedEvent};
 pub use mediator::{Action, CommandService, Permission};

@@ -18,7 +18,8 @@ pub use annals_app::{
     Permission, Principal, Projection, ProjectionError, ProjectionState, ProjectionStatus, Query,
     QueryContext, QueryError, RebuildProgress, Rejection, RunningApp, StartError, State, StateDifference,
     StateView, StoredForm, Unknown, UnreadableEvent, Upcaster, WhatIfError, Window, codec, decode_event,
-    decode_events, derive_from, derive_from_history, event_lock, given, state, what_if,
+    decode_events, derive_from, derive_from_history, event_lock, given, merge_derived,
+    merge_derived_in_order, state, what_if,
 };
 pub use annals_core::{
     AppendCondition, AppendError, AppendReceipt, AppendRequest, BoxError, BoxFuture, Category, CausationId,

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals_app::{
-    CommandOptions, DecodeExt, DeriveExt, Derived, DerivedError, RunningApp, derive_from, derive_from_history,
+    CommandOptions, DecodeExt, DeriveExt, Derived, DerivedError, RunningApp, derive_from,
+    derive_from_history, merge_derived, merge_derived_in_order,
 };
 use annals_core::{Category, Filter, Position, Timestamp};
-use futures_util::StreamExt;
+use futures_util::stream::{self, Stream, StreamExt};
 
 use crate::domain::{Counter, CounterCommand, CounterEvent, World};
 
@@ -101,6 +102,86 @@ async fn windows_go_by_when_things_happened() {
         of("a", &[2, 6]),
     ];
     assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn items_of_windows_need_not_be_clone() {
+    struct Once(u64);
+    let items = [1, 2].map(|n| Ok(at(n, Once(n))));
+    let windows = stream::iter(items).windows_by(Duration::from_secs(1), |_| ());
+    let last = pin!(windows).skip(1).next().await.unwrap().unwrap();
+    let again = last.value.clone();
+    assert_eq!(again.items.iter().map(|item| item.value.0).collect::<Vec<_>>(), [1, 2]);
+}
+
+fn at<T>(position: u64, value: T) -> Derived<T> {
+    Derived { position: Position::new(position), occurred_at: Timestamp::from_micros(0), value }
+}
+
+type Told = Result<Derived<char>, DerivedError>;
+
+/// Items of these positions that tell whose they are, and then an error.
+fn told(name: char, positions: &[u64], fails: bool) -> impl Stream<Item = Told> + Send + Unpin + use<> {
+    let items: Vec<Told> = positions.iter().map(|n| Ok(at(*n, name))).collect();
+    let failure = || Err(annals_core::StoreError::Closed.into());
+    stream::iter(items).chain(stream::iter(fails.then(failure)))
+}
+
+fn text(items: &[Told]) -> String {
+    let one =
+        |item: &Told| item.as_ref().map_or("!".to_owned(), |item| format!("{}{}", item.value, item.position));
+    items.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn histories_are_merged_in_order() {
+    let merged = merge_derived_in_order([
+        told('a', &[1, 4, 4, 9], false),
+        told('b', &[2, 4], false),
+        told('c', &[], false),
+    ]);
+    assert_eq!(text(&merged.collect::<Vec<_>>().await), "a1 b2 a4 a4 b4 a9");
+    // What came before the error is told, what may have come behind it is not.
+    let failing = merge_derived_in_order([told('a', &[1, 3], true), told('b', &[2, 3, 4], false)]);
+    assert_eq!(text(&failing.collect::<Vec<_>>().await), "a1 b2 a3 b3 !");
+    let world = World::new();
+    let app = world.start().await;
+    for n in 1..=3 {
+        increment(&app, "a", n, 0).await;
+    }
+    let history = |name: char| {
+        derive_from_history(Arc::clone(&world.store), counters(), Position::ZERO)
+            .map_values(move |_| name)
+            .boxed()
+    };
+    let both = merge_derived_in_order([history('a'), history('b')]);
+    assert_eq!(text(&both.collect::<Vec<_>>().await), "a1 b1 a2 b2 a3 b3");
+}
+
+#[tokio::test]
+async fn live_streams_are_merged_as_they_come() {
+    let world = World::new();
+    let app = world.start().await;
+    let of = |category: &str| {
+        let filter = Filter::category(Category::new(category).unwrap());
+        derive_from(Arc::clone(&world.store), filter, Position::ZERO).map_values(|_| 'x').boxed()
+    };
+    let mut merged = pin!(merge_derived([of("silent"), of("counter")]));
+    for n in 1..=3 {
+        increment(&app, "a", n, 0).await;
+        assert_eq!(text(&[merged.next().await.unwrap()]), format!("x{n}"), "nobody waits for the silent one");
+    }
+}
+
+#[tokio::test]
+async fn merged_streams_have_their_turns() {
+    let many: Vec<u64> = (1..=100).collect();
+    let items: Vec<_> = merge_derived([told('a', &many, false), told('b', &many, false)]).collect().await;
+    assert_eq!(items.len(), 200);
+    let begin = text(&items[..20]);
+    assert!(begin.contains("a5") && begin.contains("b5"), "{begin}");
+    let failing: Vec<_> = merge_derived([told('a', &[1], true), told('b', &many, false)]).collect().await;
+    assert!(failing.len() < 10 && failing.last().unwrap().is_err(), "{}", text(&failing));
 }
 
 #[tokio::test]
