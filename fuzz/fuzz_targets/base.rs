@@ -95,6 +95,21 @@ pub fn changed(mut bytes: Vec<u8>, script: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A file of the log as an input has it: changed by a script or made up, and as `mode` says with checksums that are right.
+pub fn harmed(
+    ending: &str,
+    mode: u8,
+    script: &[u8],
+    repair: fn(&mut Vec<u8>, [u8; 16]),
+) -> (PathBuf, Vec<u8>) {
+    let (path, bytes) = file(ending);
+    let mut bytes = if mode & 1 == 0 { changed(bytes, script) } else { script.to_vec() };
+    if mode & 2 == 0 {
+        repair(&mut bytes, STORE);
+    }
+    (path, bytes)
+}
+
 /// The log with another file in the place of one.
 pub fn with(path: &Path, bytes: Vec<u8>) -> MemoryDisk {
     let disk = log().copy();

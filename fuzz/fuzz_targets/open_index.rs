@@ -13,11 +13,7 @@ use annals_log::internals::repair_index;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let Some((mode, script)) = input.split_first() else { return };
-    let (path, bytes) = base::file(".run");
-    let mut bytes = if mode & 1 == 0 { base::changed(bytes, script) } else { script.to_vec() };
-    if mode & 2 == 0 {
-        repair_index(&mut bytes, base::STORE);
-    }
+    let (path, bytes) = base::harmed(".run", *mode, script, repair_index);
     let disk = base::with(&path, bytes);
     let log = EventLog::open(base::FOLDER, base::options(&disk)).expect("the index is derived");
     base::ask_everything(&log);

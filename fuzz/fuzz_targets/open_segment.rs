@@ -14,11 +14,7 @@ use annals_log::internals::repair_segment;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let Some((mode, script)) = input.split_first() else { return };
-    let (path, bytes) = base::file(".segment");
-    let mut bytes = if mode & 1 == 0 { base::changed(bytes, script) } else { script.to_vec() };
-    if mode & 2 == 0 {
-        repair_segment(&mut bytes, base::STORE);
-    }
+    let (path, bytes) = base::harmed(".segment", *mode, script, repair_segment);
     let disk = base::with(&path, bytes);
     if mode & 4 == 0 {
         for (run, _) in disk.files(&std::path::Path::new(base::FOLDER).join("index")) {
