@@ -77,6 +77,7 @@ impl ActiveSegment {
         let needed = self.end + length;
         let mean = (self.mean_frame_bytes * (FRAMES_IN_MEAN - 1) + length) / FRAMES_IN_MEAN;
         self.mean_frame_bytes = mean;
+        // One frame of twice the size goes without, however small those before it were: the mean takes some frames to rise.
         if needed <= self.prewritten || mean.max(length / 2) >= LARGE_FRAME_BYTES {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! Locks, counters and threads: those of the standard library.
 //!
 //! In a build with `--cfg shuttle` they are those of `shuttle`, which has a test run under many interleavings: see
-//! `tests/shuttle.rs`.
+//! `tests/shuttle`.
 
 #[cfg(not(shuttle))]
 pub(crate) use std::{

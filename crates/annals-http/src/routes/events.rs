@@ -21,6 +21,7 @@ use crate::Problem;
 
 const DEFAULT_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1_000;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StreamsPage {

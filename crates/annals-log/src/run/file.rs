@@ -505,7 +505,7 @@ pub(crate) fn repair_run(file: &mut Vec<u8>, store: StoreId) {
     file[..8].copy_from_slice(MAGIC);
     file[8..12].copy_from_slice(&RUN_VERSION.to_le_bytes());
     file[12..16].copy_from_slice(&crc32c::crc32c(&checksums).to_le_bytes());
-    // Of the six numbers behind that the last is how many pages follow the header.
+    // Of the eight numbers behind that the sixth is how many pages follow the header.
     file[56..64].copy_from_slice(&(pages as u64 - 1).to_le_bytes());
     let checksum = store.checksum(&file[..CHECKSUM_AT]).to_le_bytes();
     file[CHECKSUM_AT..PAGE_BYTES].copy_from_slice(&checksum);
