@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use annals_core::{Category, EventStore, NameError, ReadModelStore};
+use annals_core::{Category, EventStore, NameError, ReadModelStore, RecordedEvent};
 use tower::{Layer, Service};
 
 use crate::feed::Feed;
@@ -17,7 +17,7 @@ use crate::running::Shared;
 use crate::versions::Versions;
 use crate::{
     Aggregate, CommandOutcome, CommandRequest, Error, Principal, Projection, ProjectionError, Query,
-    QueryContext, QueryError, Rejection, RunningApp,
+    QueryContext, QueryError, Reissues, Rejection, RunningApp,
 };
 
 type MakeHandler = Box<
@@ -60,6 +60,7 @@ pub struct App {
     queries: Vec<Arc<dyn QueryHandler>>,
     permission: Arc<Permission>,
     layers: Vec<Wrap>,
+    reissues: Reissues,
 }
 
 /// Why an application cannot be started.
@@ -102,6 +103,7 @@ impl App {
             queries: Vec::new(),
             permission: Arc::new(|_, _| Ok(())),
             layers: Vec::new(),
+            reissues: Reissues::default(),
         }
     }
 
@@ -173,6 +175,26 @@ impl App {
     {
         self.layers.push(Box::new(move |inner| CommandService::new(layer.layer(inner))));
         self
+    }
+
+    /// Says which command an event becomes when history is given to another service again (`replay`); `None` for one that is
+    /// passed by. Only the domain can know: an event says what happened, not what was asked.
+    ///
+    /// Besides the event there is its record, whose metadata names the command that caused it. Where one command gives rise to
+    /// several events, let one of them become it, or each of them a smaller command. Said again for an aggregate, the last word
+    /// counts.
+    #[must_use]
+    pub fn reissue<A: Aggregate>(
+        mut self,
+        command: impl Fn(&A::Event, &RecordedEvent) -> Option<A::Command> + Send + Sync + 'static,
+    ) -> Self {
+        self.reissues.add::<A>(command);
+        self
+    }
+
+    /// Which commands its events become, as [`reissue`](Self::reissue) says.
+    pub fn reissues(&self) -> Reissues {
+        self.reissues.clone()
     }
 
     /// Starts it on a store of events and one of read models; projections begin to catch up at once.

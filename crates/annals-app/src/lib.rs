@@ -26,6 +26,7 @@ mod pace;
 mod projection;
 mod projector;
 mod query;
+mod reissue;
 mod repository;
 mod running;
 mod seen;
@@ -59,6 +60,7 @@ pub use projector::{
     RebuildProgress, Rebuilt, VerifiedAgainst,
 };
 pub use query::{Answer, Freshness, Query, QueryContext, QueryError};
+pub use reissue::{ReissueError, ReissuedCommand, Reissues};
 pub use repository::StateView;
 pub use running::{Ask, RunningApp};
 pub use seen::SeenDifference;

@@ -185,6 +185,8 @@ fn of_another_type(query: &'static str) -> QueryError {
 pub(crate) trait QueryHandler: Send + Sync {
     fn name(&self) -> &'static str;
     fn source(&self) -> &'static str;
+    /// Whether a question in this form can be asked at all, before anything is made ready for it.
+    fn check(&self, form: &str) -> Result<(), QueryError>;
     fn answer(
         &self,
         input: QueryInput,
@@ -203,6 +205,11 @@ impl<Q, F> FnHandler<Q, F> {
     }
 }
 
+fn parse<Q: Query>(form: &str) -> Result<Q, QueryError> {
+    let malformed = |reason: String| QueryError::Malformed { query: Q::NAME, reason };
+    serde_urlencoded::from_str(form).map_err(|error| malformed(error.to_string()))
+}
+
 impl<Q, F, Fut> QueryHandler for FnHandler<Q, F>
 where
     Q: Query,
@@ -215,6 +222,10 @@ where
 
     fn source(&self) -> &'static str {
         Q::Source::NAME
+    }
+
+    fn check(&self, form: &str) -> Result<(), QueryError> {
+        parse::<Q>(form).map(drop)
     }
 
     fn answer(
@@ -234,9 +245,7 @@ where
                     Ok(QueryOutput::Typed(Box::new(answer)))
                 }
                 QueryInput::Form(form) => {
-                    let question = serde_urlencoded::from_str::<Q>(&form)
-                        .map_err(|error| QueryError::Malformed { query, reason: error.to_string() })?;
-                    let answer = (self.handler)(question, context).await?;
+                    let answer = (self.handler)(parse(&form)?, context).await?;
                     let json = serde_json::to_vec(&answer)
                         .map_err(|error| QueryError::Failed { query, source: error.into() })?;
                     Ok(QueryOutput::Json(json.into()))

@@ -14,12 +14,14 @@ mod drivers;
 pub use annals_app::{
     Action, Aggregate, Answer, App, Ask, At, ChangingEvent, Command, CommandOptions, CommandOutcome,
     CommandRequest, CommandService, Context, Decided, DecodeExt, Decoded, DecodedEvents, DeriveExt, Derived,
-    DerivedError, DomainError, Edit, Error, Event, Executed, FieldChange, Given, Named, OutcomeEvent,
-    Permission, Principal, Projection, ProjectionError, ProjectionState, ProjectionStatus, Query,
-    QueryContext, QueryError, RebuildProgress, Rejection, RunningApp, StartError, State, StateDifference,
-    StateView, StoredForm, Unknown, UnreadableEvent, Upcaster, WhatIfError, Window, codec, decode_event,
-    decode_events, derive_from, derive_from_history, event_lock, given, merge_derived,
-    merge_derived_in_order, state, what_if,
+    DerivedError, DomainError, Edit, Error, Event, Executed, FailedEvent, FieldChange, Freshness, GapProof,
+    GapVerdict, Given, MOST_EXCEPTIONS, MOST_FRESH_EVENTS, Named, OutcomeEvent, ParkedKey, Permission,
+    Principal, Projection, ProjectionError, ProjectionState, ProjectionStatus, Query, QueryContext,
+    QueryError, RebuildProgress, Rebuilt, ReissueError, ReissuedCommand, Reissues, Rejection, RunningApp,
+    SeenDifference, SkippedEvent, StartError, State, StateDifference, StateView, StoredForm, Unknown,
+    UnreadableEvent, Upcaster, VerifiedAgainst, WhatIfError, Window, codec, decode_event, decode_events,
+    derive_from, derive_from_history, event_lock, given, merge_derived, merge_derived_in_order, state,
+    what_if,
 };
 pub use annals_core::{
     AppendCondition, AppendError, AppendReceipt, AppendRequest, BoxError, BoxFuture, Category, CausationId,
@@ -45,7 +47,7 @@ pub use annals_sqlite as sqlite;
 pub use drivers::{drivers, open_store};
 
 /// Turns an application into a command-line program: `serve`, `execute`, `query`, `state`, `events`, `projections`,
-/// `rebuild`, `verify`. Returns its exit code.
+/// `rebuild`, `replay`, `verify` and others. Returns its exit code.
 #[cfg(feature = "cli")]
 pub fn run(app: App) -> std::process::ExitCode {
     program(app).run()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use annals_core::{Position, ReadModel};
+use annals_core::{Position, ReadModel, RecordedEvent};
 use futures_util::future::{join_all, try_join};
 
 use super::{
@@ -13,6 +13,22 @@ use super::{
 use crate::feed::{Cursor, Feed, FeedMessage};
 use crate::ledger::Ledger;
 use crate::pace::Pace;
+
+/// Whether an event is taken into a read model of the past.
+type Takes<'a> = &'a (dyn Fn(&RecordedEvent) -> bool + Send + Sync);
+
+/// The events that a read model is built from.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    upto: Position,
+    takes: Takes<'a>,
+}
+
+impl Part<'_> {
+    fn all(upto: Position) -> Self {
+        Self { upto, takes: &|_| true }
+    }
+}
 
 /// Told how far a rebuild has come.
 pub(crate) type Report<'a> = &'a (dyn Fn(RebuildProgress) + Send + Sync);
@@ -74,7 +90,7 @@ impl Projector {
             self.progress.send_modify(|progress| progress.rebuild = Some(now));
             report(now);
         };
-        self.build(&*fresh, &mut built, cursor, head, forgiven, &shown).await?;
+        self.build(&*fresh, &mut built, cursor, Part::all(head), forgiven, &shown).await?;
         // The few events that came meanwhile are taken in while the live one waits.
         let mut written = self.written.lock().await;
         let live = self.live(&written);
@@ -83,7 +99,7 @@ impl Projector {
         let rest = rest.join(self.projection.filter(), built.position);
         // Up to where the live one is, so that the two can be compared.
         let upto = if live.position > built.position { live.position } else { head };
-        self.build(&*fresh, &mut built, rest, upto, forgiven, &shown).await?;
+        self.build(&*fresh, &mut built, rest, Part::all(upto), forgiven, &shown).await?;
         let verified = self.verify(&*fresh, &built, &live).await?;
         self.model.swap_in(fresh).await?;
         *written = built.clone();
@@ -160,10 +176,12 @@ impl Projector {
         Ok(bookmark.position)
     }
 
-    /// The read model as it was at a position, built apart from the live one, to be read. It is gone when it is dropped.
+    /// The read model as it was at a position, or would be of some of the events up to there, built apart from the live one,
+    /// to be read. It is gone when it is dropped.
     pub(crate) async fn as_of(
         &self,
         position: Position,
+        takes: Takes<'_>,
         report: Report<'_>,
     ) -> Result<Arc<dyn ReadModel>, ProjectionError> {
         let scratch = self.models.scratch(self.name()).await?;
@@ -171,7 +189,8 @@ impl Projector {
         let cursor = feed.join(self.projection.filter(), Position::ZERO);
         let forgiven = self.progress.borrow().ledger.clone();
         let mut built = Written::default();
-        self.build(&*scratch, &mut built, cursor, position, &forgiven, report).await?;
+        let part = Part { upto: position, takes };
+        self.build(&*scratch, &mut built, cursor, part, &forgiven, report).await?;
         Ok(scratch)
     }
 
@@ -181,7 +200,7 @@ impl Projector {
         model: &dyn ReadModel,
         written: &mut Written,
         mut cursor: Cursor,
-        upto: Position,
+        Part { upto, takes }: Part<'_>,
         forgiven: &Ledger,
         report: Report<'_>,
     ) -> Result<(), ProjectionError> {
@@ -200,7 +219,9 @@ impl Projector {
         while let FeedMessage::Events { upto: batch_upto, events, at_end, .. } = message {
             let batch_upto = batch_upto.min(upto);
             let needed = events.partition_point(|event| event.position() <= upto);
-            let events = if needed < events.len() { events[..needed].into() } else { events };
+            let all_taken = needed == events.len() && events.iter().all(takes);
+            let taken = || events[..needed].iter().filter(|event| takes(event)).cloned().collect();
+            let events = if all_taken { Arc::clone(&events) } else { taken() };
             if at_end || batch_upto >= upto {
                 target.write(written, &events, batch_upto).await?;
                 break;
