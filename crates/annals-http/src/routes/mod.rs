@@ -1,5 +1,6 @@
 //! The routes of the service.
 
+mod as_of;
 mod commands;
 mod events;
 mod health;
@@ -11,12 +12,14 @@ mod state;
 #[cfg(feature = "internals")]
 pub use events::is_events_query;
 
+use std::sync::Arc;
+
 use annals_app::RunningApp;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::Problem;
 use crate::guard::{self, Guard};
@@ -35,9 +38,12 @@ pub(crate) struct Service {
     app: RunningApp,
     /// Becomes true when live streams are to end.
     stopped: watch::Receiver<bool>,
+    /// The turns of questions about the past.
+    as_of: Arc<Semaphore>,
 }
 
 pub(crate) fn router(app: RunningApp, guard: Guard, stopped: watch::Receiver<bool>) -> Router {
+    let as_of = Arc::new(Semaphore::new(as_of::AT_ONCE));
     Router::new()
         .route("/", get(health::index))
         .route("/healthz", get(health::alive))
@@ -55,7 +61,7 @@ pub(crate) fn router(app: RunningApp, guard: Guard, stopped: watch::Receiver<boo
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(guard, guard::check))
-        .with_state(Service { app, stopped })
+        .with_state(Service { app, stopped, as_of })
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

@@ -1,6 +1,6 @@
-//! `GET /queries/{query}?field=…`: the answer, or all answers as it changes (server-sent events).
+//! `GET /queries/{query}?field=…`: the answer, now or of the past, or all answers as it changes (server-sent events).
 
-use annals_app::{Principal, QueryError};
+use annals_app::{Answer, Principal, QueryError};
 use annals_core::Position;
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 
 use super::sse::{live_response, wants_live};
-use super::{ANNALS_AT_LEAST, ANNALS_POSITION, Service, entity_tag, number};
+use super::{ANNALS_AT_LEAST, ANNALS_POSITION, Service, as_of, entity_tag, number};
 use crate::Problem;
 
 pub(super) async fn ask(
@@ -22,19 +22,27 @@ pub(super) async fn ask(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path(query) = path?;
+    let (at, form) = as_of::split(&form.unwrap_or_default())?;
+    if let Some(at) = at {
+        let answer = as_of::answer(&service, &query, form, at, &principal, &headers).await?;
+        return Ok(respond(answer, &headers));
+    }
     let at_least = match headers.get(ANNALS_AT_LEAST) {
         None => Position::ZERO,
         Some(value) => value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
             Problem::malformed(format!("the header {ANNALS_AT_LEAST}: expected a position, found {value:?}"))
         })?,
     };
-    let form = form.unwrap_or_default();
     let answer = service.app.answer(&query, form.clone(), at_least, &principal).await;
     // Whoever asks in the wrong way is told so at once; what is not there yet may come.
     if wants_live(&headers) && matches!(answer, Ok(_) | Err(QueryError::NotFound { .. })) {
         return Ok(live(&service, &query, form, at_least, &principal));
     }
-    let answer = answer?;
+    Ok(respond(answer?, &headers))
+}
+
+/// The answer, unless the client has it already.
+fn respond(answer: Answer, headers: &HeaderMap) -> Response {
     let tag = entity_tag(&blake3::hash(&answer.json).to_hex()[..32]);
     let unchanged = headers.get(header::IF_NONE_MATCH).is_some_and(|known| *known == tag);
     let mut response = if unchanged {
@@ -46,7 +54,7 @@ pub(super) async fn ask(
     };
     response.headers_mut().insert(header::ETAG, tag);
     response.headers_mut().insert(ANNALS_POSITION, number(answer.position.get()));
-    Ok(response)
+    response
 }
 
 /// Each answer with its position as id; `problem` in its place while there is none.

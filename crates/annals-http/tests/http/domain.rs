@@ -72,6 +72,9 @@ impl Projection for Jars {
 
     async fn apply(&self, tx: &mut dyn ReadModelTx, events: &[RecordedEvent]) -> Result<(), BoxError> {
         for recorded in events {
+            if recorded.entity_id() == "slow" {
+                std::thread::sleep(std::time::Duration::from_millis(1_500));
+            }
             for JarEvent::CoinsPutIn { coins } in decode_event(recorded)? {
                 let sql =
                     "INSERT INTO jars VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET coins = jars.coins + $2";
