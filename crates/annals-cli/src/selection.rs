@@ -42,6 +42,11 @@ impl Selection {
         Self { stream: Some(stream), ..self }
     }
 
+    /// The category that was asked for.
+    pub(crate) fn category(&self) -> Option<&Category> {
+        self.category.as_ref()
+    }
+
     pub(crate) fn has_stream(&self) -> bool {
         self.stream.is_some()
     }

@@ -44,6 +44,11 @@ impl Session {
         Self { options, default_store, drivers, app }
     }
 
+    /// The application, until it is started.
+    pub(crate) fn app(&self) -> Option<&App> {
+        self.app.as_ref()
+    }
+
     /// How results are printed.
     pub fn output(&self) -> Output {
         Output::choose(self.options.json, self.options.table)

@@ -7,6 +7,7 @@ pub mod flags;
 pub mod import;
 pub mod money;
 pub mod month;
+pub mod reissue;
 pub mod statements;
 
 use annals::App;
@@ -15,6 +16,7 @@ use annals::App;
 pub fn app() -> App {
     App::new("bank")
         .aggregate::<account::Account>()
+        .reissue::<account::Account>(reissue::command_of)
         .projection(balances::Balances)
         .projection(statements::Statements)
         .query(balances::balance_of)

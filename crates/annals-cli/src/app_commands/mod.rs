@@ -3,6 +3,7 @@
 mod execute;
 mod projections;
 mod query;
+mod replay;
 mod serve;
 mod state;
 mod step;
@@ -38,6 +39,8 @@ pub(crate) enum AppCommands {
     Projections(projections::Projections),
     /// Build a read model anew from all events; the old one answers meanwhile
     Rebuild(projections::Rebuild),
+    /// Give history to another service again, as the commands that its events become
+    Replay(replay::Replay),
     /// Read everything that is stored and check it
     Verify(Verify),
     /// Give back the space of events that were deleted or truncated
@@ -67,6 +70,7 @@ impl AppCommands {
             }
             Self::Projections(projections) => projections.run(session).await,
             Self::Rebuild(rebuild) => rebuild.run(session).await,
+            Self::Replay(replay) => replay.run(session).await,
             Self::Verify(verify) => verification::verify(&session, verify).await,
             Self::Compact => compaction::compact(&session).await,
         }

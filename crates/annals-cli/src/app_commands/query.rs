@@ -79,7 +79,8 @@ fn form_of(fields: &[String]) -> Result<String, Failure> {
 #[derive(Debug, Args)]
 #[command(
     after_help = "The read model is built anew from the events up to there, apart from the live one.\n\nExamples:\n  as-of 1000 \
-                  Balances\n  as-of 2026-03-31T12:00:00Z BalanceOf account=42"
+                  Balances\n  as-of 2026-03-31T12:00:00Z BalanceOf account=42\n  as-of --occurred 2026-03-31 BalanceOf \
+                  account=42\n  as-of 1000 Balances --server http://127.0.0.1:4000"
 )]
 pub(crate) struct AsOf {
     /// A position of the log, or a time: as it was when everything up to then was recorded
@@ -90,19 +91,44 @@ pub(crate) struct AsOf {
     /// Its fields: NAME=TEXT
     #[arg(value_name = "FIELDS")]
     fields: Vec<String>,
+    /// The time is one of occurrence: of what had happened by then, whenever it was recorded
+    #[arg(long)]
+    occurred: bool,
+    /// Ask a running service instead of opening the store
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
 }
 
 impl AsOf {
-    pub(crate) async fn run(self, mut session: Session) -> Result<(), Failure> {
-        let at = match (self.when.parse::<Position>(), self.when.parse::<Timestamp>()) {
-            (Ok(position), _) => At::Position(position),
-            (_, Ok(moment)) => At::RecordedAt(moment),
-            (_, Err(error)) => {
-                let when = &self.when;
-                return Err(Failure::usage(format!("{when:?}: expected a position or a time: {error}")));
+    fn at(&self) -> Result<At, Failure> {
+        let when = &self.when;
+        match (when.parse::<Position>(), when.parse::<Timestamp>()) {
+            (Ok(_), _) if self.occurred => {
+                Err(Failure::usage(format!("{when:?}: expected a time with --occurred, found a position")))
             }
-        };
+            (Ok(position), _) => Ok(At::Position(position)),
+            (_, Ok(moment)) if self.occurred => Ok(At::OccurredAt(moment)),
+            (_, Ok(moment)) => Ok(At::RecordedAt(moment)),
+            (_, Err(error)) => {
+                Err(Failure::usage(format!("{when:?}: expected a position or a time: {error}")))
+            }
+        }
+    }
+
+    pub(crate) async fn run(self, mut session: Session) -> Result<(), Failure> {
+        let at = self.at()?;
         let form = form_of(&self.fields)?;
+        if let Some(server) = &self.server {
+            let moment = match at {
+                At::Position(position) => ("annals-position", position.to_string()),
+                At::OccurredAt(moment) => ("annals-occurred-at", moment.to_string()),
+                _ => ("annals-at", self.when.clone()),
+            };
+            let moment = serde_urlencoded::to_string([moment]).map_err(Failure::usage)?;
+            let path = format!("{}?{form}&{moment}", path(&["queries", &self.query]));
+            let request = RemoteRequest { path, ..RemoteRequest::default() };
+            return session.output().print_json(&Remote::new(server)?.send(request).await?);
+        }
         let app = session.start_on_existing().await?;
         let progress = session.progress("building", "positions");
         let report = |done: annals_app::RebuildProgress| progress.set(done.done, done.total);

@@ -1,6 +1,7 @@
 //! The bank as a program: what a person at a terminal, or another program, gets from it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod as_of;
 mod bad_input;
 mod demo;
 mod events;
@@ -8,3 +9,4 @@ mod http;
 mod import;
 mod program;
 mod real_data;
+mod replay;
