@@ -261,3 +261,42 @@ fn nonsense_is_refused_before_anything_is_given() {
     assert!(said.contains("does not answer as a service of Annals does"), "{said}");
     other.join().unwrap();
 }
+
+#[test]
+fn a_service_that_is_not_well_is_told_apart_from_a_refusal() {
+    use std::io::{Read, Write};
+    let from = Place::new();
+    from.json(&["execute", "account", "1", "OpenAccount", "owner=Ann"]);
+    from.json(&["execute", "account", "1", "DepositMoney", "amount=1.00"]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    // It has no events, does the first command, and has no room for the second.
+    let service = std::thread::spawn(move || {
+        let full = r#"{"code":"disk-full","detail":"the disk is full"}"#;
+        for (status, body) in [("200 OK", "[]"), ("200 OK", "{}"), ("503 Service Unavailable", full)] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut input = BufReader::new(&stream);
+            let head: Vec<String> =
+                input.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            let length = head
+                .iter()
+                .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            std::io::copy(&mut input.take(length.unwrap_or(0)), &mut std::io::sink()).unwrap();
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let run = from.run(&["replay", "--to", &address, "--speed", "max"]);
+    service.join().unwrap();
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let summary: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(
+        (&summary["done"], &summary["refused"], &summary["failed"]),
+        (&1.into(), &0.into(), &1.into())
+    );
+    assert_eq!(summary["failed_because"], serde_json::json!({"disk-full": 1}));
+    assert!(run.stderr.contains("failed to do 1 of the commands"), "{}", run.stderr);
+    assert_eq!(go_on_from(&run.stderr), "2");
+}
