@@ -10,8 +10,9 @@ impl RunningApp {
     /// would be of what had happened until a time, whenever it was recorded: what was true then, as far as is known now.
     ///
     /// Events are taken in the order of the log in every case; of those up to a time of occurrence some may be left out that
-    /// others follow upon, which a projection must bear. The read model is built from the events up to there, apart from the live one, which goes on meanwhile; that takes as
-    /// long as a rebuild. A question that does not fit is refused before. The code is that of today.
+    /// others follow upon, which a projection must bear. The read model is built from the events up to there, apart from the
+    /// live one, which goes on meanwhile; that takes as long as a rebuild. A question that does not fit is refused before. The
+    /// code is that of today.
     ///
     /// # Errors
     /// [`QueryError`]; [`QueryError::Malformed`] for a version, which says nothing of a read model.

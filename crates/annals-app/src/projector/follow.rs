@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annals_core::{Position, ReadModelError, ReadRequest, RecordedEvent, StoreError};
 use futures_util::future::try_join;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Progress, ProjectionError, ProjectionState, Projector, Written, is_of_another_store, write};
 use crate::feed::FeedMessage;
@@ -17,6 +17,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 /// Who stands by looks this often how far the read model is, and whether to take over.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Who needs to keep the read model waits so long for the one that does.
+const WAIT_FOR_LEAD: Duration = Duration::from_secs(1);
 
 /// Why taking in events ended.
 enum Halt {
@@ -96,10 +99,15 @@ impl Projector {
 
     /// As [`take_lead`](Self::take_lead), for what only the one that leads may do.
     pub(super) async fn need_lead(&self) -> Result<(), ProjectionError> {
-        if self.take_lead().await? {
-            return Ok(());
+        // One that ends lets go of it within moments.
+        let deadline = Instant::now() + WAIT_FOR_LEAD;
+        while !self.take_lead().await? {
+            if Instant::now() >= deadline {
+                return Err(ProjectionError::NotLeading { name: self.name() });
+            }
+            sleep(LOOK).await;
         }
-        Err(ProjectionError::NotLeading { name: self.name() })
+        Ok(())
     }
 
     /// Finds out where the read model is, which another process, or nobody, may have moved.
