@@ -1,6 +1,7 @@
 //! Looking after the read models of a running application.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals_core::{Position, StoreError};
 
@@ -70,6 +71,15 @@ impl RunningApp {
         let found: Result<Vec<_>, _> =
             projections.iter().map(|name| self.projector(name).map(Arc::clone)).collect();
         Ok(rebuild(&found?, report).await?)
+    }
+
+    /// Waits until a projection has taken in what the store holds now, or has stopped.
+    ///
+    /// # Errors
+    /// As [`catch_up`](Self::catch_up), and [`QueryError::Unknown`] when there is no such projection.
+    pub async fn catch_up_projection(&self, projection: &str, patience: Duration) -> Result<(), QueryError> {
+        let head = self.store().head().await.map_err(ProjectionError::from)?;
+        Ok(self.projector(projection)?.wait_for(head, patience).await?)
     }
 
     /// Tries a projection that has stopped again, at once.

@@ -31,6 +31,13 @@ pub enum Action<'a> {
         /// The question.
         name: &'a str,
     },
+    /// Look after a read model.
+    Keep {
+        /// The projection.
+        projection: &'a str,
+        /// What is to be done: `rebuild`, `retry`, `skip`, `park`, `release`, `roll-back`, `roll-forward` or `proof`.
+        what: &'a str,
+    },
 }
 
 impl std::fmt::Display for Action<'_> {
@@ -38,6 +45,7 @@ impl std::fmt::Display for Action<'_> {
         match self {
             Self::Command { category, id, name } => write!(f, "{name} on {category} {id:?}"),
             Self::Query { name } => write!(f, "ask {name}"),
+            Self::Keep { projection, what } => write!(f, "{what} the projection {projection:?}"),
         }
     }
 }

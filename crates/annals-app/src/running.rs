@@ -232,12 +232,19 @@ impl RunningApp {
         principal: &Principal,
     ) -> Result<(&Arc<dyn QueryHandler>, &Arc<Projector>), QueryError> {
         let handler = self.shared.queries.get(name).ok_or_else(|| self.unknown_query(name))?;
-        let action = Action::Query { name };
-        if let Err(reason) = (self.shared.permission)(principal, &action) {
-            let (principal, action) = (principal.name.clone(), action.to_string());
-            return Err(QueryError::Denied { principal, action, reason });
-        }
+        self.permit(principal, &Action::Query { name })?;
         Ok((handler, self.versions(handler.source())?.answering()))
+    }
+
+    /// Whether somebody may do something, by the application's own rule.
+    ///
+    /// # Errors
+    /// [`QueryError::Denied`] with the reason.
+    pub fn permit(&self, principal: &Principal, action: &Action<'_>) -> Result<(), QueryError> {
+        (self.shared.permission)(principal, action).map_err(|reason| {
+            let (principal, action) = (principal.name.clone(), action.to_string());
+            QueryError::Denied { principal, action, reason }
+        })
     }
 
     pub(crate) fn versions(&self, name: &str) -> Result<&Versions, QueryError> {

@@ -130,6 +130,15 @@ impl From<QueryError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "projection-stopped", detail)
                     .with("position", position.get())
             }
+            QueryError::Projection(
+                ProjectionError::NothingToMend { .. }
+                | ProjectionError::NothingBefore { .. }
+                | ProjectionError::TooManyExceptions { .. }
+                | ProjectionError::NotVerified { .. },
+            ) => Self::new(StatusCode::CONFLICT, "projection-not-so", detail),
+            QueryError::Projection(ProjectionError::NotLeading { .. }) => {
+                Self::new(StatusCode::CONFLICT, "not-leading", detail)
+            }
             QueryError::Projection(ProjectionError::NotOfThisStore { .. }) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "read-model-unusable", detail)
             }

@@ -35,9 +35,9 @@ pub(crate) enum AppCommands {
     Step(step::Step),
     /// Show the events, oldest first
     Events(Events),
-    /// Show where each projection stands
+    /// Show where each projection stands, and look after them
     Projections(projections::Projections),
-    /// Build a read model anew from all events; the old one answers meanwhile
+    /// Build read models anew from all events; the old ones answer meanwhile
     Rebuild(projections::Rebuild),
     /// Give history to another service again, as the commands that its events become
     Replay(replay::Replay),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use annals_app::{At, Principal, RunningApp};
+use annals_app::{At, Freshness, Principal, RunningApp};
 use annals_core::{Position, Timestamp};
 use clap::Args;
 
@@ -46,6 +46,9 @@ pub(crate) struct Query {
     /// Its fields: NAME=TEXT
     #[arg(value_name = "FIELDS")]
     fields: Vec<String>,
+    /// Do not wait for the read model: count what it has not got yet for this answer alone
+    #[arg(long)]
+    fresh: bool,
     /// Ask a running service instead of opening the store
     #[arg(long, value_name = "URL")]
     server: Option<String>,
@@ -56,13 +59,18 @@ impl Query {
         let form = form_of(&self.fields)?;
         if let Some(server) = &self.server {
             let path = format!("{}?{form}", path(&["queries", &self.query]));
-            let answer =
-                Remote::new(server)?.send(RemoteRequest { path, ..RemoteRequest::default() }).await?;
-            return session.output().print_json(&answer);
+            let headers = self.fresh.then(|| ("annals-fresh", "true".to_owned())).into_iter().collect();
+            let request = RemoteRequest { path, headers, ..RemoteRequest::default() };
+            return session.output().print_json(&Remote::new(server)?.send(request).await?);
         }
         let app = session.start_on_existing().await?;
-        catch_up(&app, &session, &self.query).await?;
-        let answer = app.answer(&self.query, form, Position::ZERO, &Principal::anonymous()).await?;
+        let freshness = if self.fresh {
+            Freshness::Fresh
+        } else {
+            catch_up(&app, &session, &self.query).await?;
+            Freshness::AtLeast(Position::ZERO)
+        };
+        let answer = app.answer(&self.query, form, freshness, &Principal::anonymous()).await?;
         session.output().print_json(&answer.json)
     }
 }

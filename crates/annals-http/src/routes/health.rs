@@ -40,7 +40,10 @@ pub(super) async fn alive() -> Json<serde_json::Value> {
 /// The store answers and every read model has caught up.
 pub(super) async fn ready(State(service): State<Service>) -> Result<Response, Problem> {
     let projections = service.app.projections().await?;
-    let ready = projections.iter().all(|status| status.state == ProjectionState::Live);
+    let is_ready =
+        |state: &ProjectionState| matches!(state, ProjectionState::Live | ProjectionState::StandingBy);
+    // A version that does not answer yet keeps nobody waiting.
+    let ready = projections.iter().all(|status| !status.answers || is_ready(&status.state));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, Json(json!({ "ready": ready, "projections": projections }))).into_response())
 }

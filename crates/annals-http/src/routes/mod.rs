@@ -29,6 +29,8 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// The position of a write, or up to which an answer counts.
 const ANNALS_POSITION: HeaderName = HeaderName::from_static("annals-position");
+/// Whether an answer must count every event stored by now: `true`.
+const ANNALS_FRESH: HeaderName = HeaderName::from_static("annals-fresh");
 /// The position that an answer must count up to.
 const ANNALS_AT_LEAST: HeaderName = HeaderName::from_static("annals-at-least");
 
@@ -56,7 +58,8 @@ pub(crate) fn router(app: RunningApp, guard: Guard, stopped: watch::Receiver<boo
         .route("/streams/{stream}", get(events::read_stream))
         .route("/events", get(events::read_events))
         .route("/projections", get(projections::list))
-        .route("/projections/{projection}/rebuild", post(projections::rebuild))
+        .route("/projections/{projection}/proof", get(projections::prove))
+        .route("/projections/{projection}/{what}", post(projections::keep))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))

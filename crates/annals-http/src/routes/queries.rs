@@ -1,6 +1,6 @@
 //! `GET /queries/{query}?field=…`: the answer, now or of the past, or all answers as it changes (server-sent events).
 
-use annals_app::{Answer, Principal, QueryError};
+use annals_app::{Answer, Freshness, Principal, QueryError};
 use annals_core::Position;
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 
 use super::sse::{live_response, wants_live};
-use super::{ANNALS_AT_LEAST, ANNALS_POSITION, Service, as_of, entity_tag, number};
+use super::{ANNALS_AT_LEAST, ANNALS_FRESH, ANNALS_POSITION, Service, as_of, entity_tag, number};
 use crate::Problem;
 
 pub(super) async fn ask(
@@ -33,12 +33,23 @@ pub(super) async fn ask(
             Problem::malformed(format!("the header {ANNALS_AT_LEAST}: expected a position, found {value:?}"))
         })?,
     };
-    let answer = service.app.answer(&query, form.clone(), at_least, &principal).await;
+    let answer = service.app.answer(&query, form.clone(), freshness(&headers, at_least)?, &principal).await;
     // Whoever asks in the wrong way is told so at once; what is not there yet may come.
     if wants_live(&headers) && matches!(answer, Ok(_) | Err(QueryError::NotFound { .. })) {
         return Ok(live(&service, &query, form, at_least, &principal));
     }
     Ok(respond(answer?, &headers))
+}
+
+/// How new the answer must be.
+fn freshness(headers: &HeaderMap, at_least: Position) -> Result<Freshness, Problem> {
+    match headers.get(ANNALS_FRESH) {
+        None => Ok(Freshness::AtLeast(at_least)),
+        Some(value) if value == "true" => Ok(Freshness::Fresh),
+        Some(value) => {
+            Err(Problem::malformed(format!("the header {ANNALS_FRESH}: expected true, found {value:?}")))
+        }
+    }
 }
 
 /// The answer, unless the client has it already.

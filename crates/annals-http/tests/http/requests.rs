@@ -151,9 +151,48 @@ fn health_and_projections_are_told() {
     let ready = service.get("/readyz");
     assert_eq!((ready.status, &ready.json()["ready"]), (200, &true.into()));
     let rebuilt = service.send("POST", "/projections/jars/rebuild", &[], b"");
-    assert_eq!((rebuilt.status, &rebuilt.json()["name"]), (200, &"jars".into()));
+    assert_eq!((rebuilt.status, &rebuilt.json()["projection"]), (200, &"jars".into()));
     assert_eq!(service.get("/readyz").status, 200, "a rebuilt read model is ready again");
     assert_eq!(service.get("/projections").json()[0]["position"], 1);
     let index = service.get("/").json();
     assert_eq!(index["commands"][0], "POST /commands/jar/{id}/PutCoinsIn");
+}
+
+#[test]
+fn read_models_are_looked_after() {
+    let service = Service::start();
+    let last = service.put_in("a", 2).header("annals-position").unwrap().to_owned();
+    service.send("GET", "/queries/CoinsIn?jar=a", &[("annals-at-least", &last)], b"");
+    let post = |path: &str| service.send("POST", path, &[], b"");
+    let proof = service.get("/projections/jars/proof").json();
+    assert_eq!(
+        (&proof["verdict"], &proof["seen"], &proof["stored"]),
+        (&"complete".into(), &1.into(), &1.into())
+    );
+    post("/projections/jars/roll-back").problem(409, "projection-not-so");
+    assert_eq!(post("/projections/jars/rebuild").json()["verified_against"], "the-one-before");
+    let back = post("/projections/jars/roll-back");
+    assert_eq!((back.status, &back.json()[0]["name"]), (200, &"jars".into()));
+    post("/projections/jars/roll-forward").problem(409, "projection-not-so");
+    assert_eq!(post("/projections/jars@1/retry").status, 200);
+    post("/projections/jars@2/retry").problem(404, "unknown-projection");
+    post("/projections/jars/skip?position=1").problem(409, "projection-not-so");
+    post("/projections/jars/park?position=1").problem(409, "projection-not-so");
+    post("/projections/jars/release?key=jar-a").problem(409, "projection-not-so");
+    for bad in ["skip", "skip?position=x", "park", "release", "skip?place=1", "mend"] {
+        post(&format!("/projections/jars/{bad}")).problem(400, "malformed");
+    }
+    service.get("/projections/none/proof").problem(404, "unknown-projection");
+}
+
+#[test]
+fn an_answer_can_be_asked_to_be_fresh() {
+    let service = Service::start();
+    for coins in 1..=20 {
+        service.put_in("a", coins);
+        let fresh = service.send("GET", "/queries/CoinsIn?jar=a", &[("annals-fresh", "true")], b"");
+        assert_eq!(fresh.header("annals-position"), Some(coins.to_string().as_str()));
+    }
+    let bad = service.send("GET", "/queries/CoinsIn?jar=a", &[("annals-fresh", "yes")], b"");
+    bad.problem(400, "malformed");
 }

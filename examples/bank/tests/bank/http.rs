@@ -82,7 +82,7 @@ fn the_api_does_what_the_documentation_says() {
     assert_eq!(balance, Some(&json!({"path": "/balance", "before": "100.00", "after": "70.00"})));
     assert_eq!(changed["events"][0]["event_type"], "MoneyWithdrawn");
     assert_eq!(with_server(&["projections"])[0]["name"], "balances");
-    assert_eq!(with_server(&["rebuild", "balances"])["name"], "balances");
+    assert_eq!(with_server(&["rebuild", "balances"])["projection"], "balances");
     let refused = place.fails(&[&["execute", "account", "42", "CloseAccount"], &server[..]].concat(), 3);
     assert!(
         refused.contains("the balance is 75.00 CZK") && refused.contains("balance-not-zero"),
