@@ -18,6 +18,7 @@ pub mod event_lock;
 mod feed;
 mod handler;
 mod keeping;
+mod keyed;
 mod ledger;
 mod live;
 mod mediator;
@@ -51,6 +52,7 @@ pub use derived::{
 };
 pub use derived_merge::{merge_derived, merge_derived_in_order};
 pub use event::{Event, UnreadableEvent};
+pub use keyed::KeyedProjection;
 pub use ledger::{FailedEvent, MOST_EXCEPTIONS, ParkedKey, SkippedEvent};
 pub use mediator::{Action, CommandService, Permission};
 pub use named::Named;

@@ -1,10 +1,10 @@
 //! The read model of balances, and the questions that it answers.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use annals::{
-    BoxError, Category, Filter, Projection, Query, QueryContext, QueryError, ReadModelError, ReadModelTx,
-    RecordedEvent, Row, decode_events, params,
+    BoxError, Category, Filter, KeyedProjection, Query, QueryContext, QueryError, ReadModelError,
+    ReadModelTx, RecordedEvent, Row, decode_event, params,
 };
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub struct Balances;
 
 /// What a batch of events changes on one account.
 #[derive(Default)]
-struct Change {
+pub struct Change {
     transactions: i64,
     credits: Amount,
     debits: Amount,
@@ -24,9 +24,10 @@ struct Change {
     status: Option<&'static str>,
 }
 
-impl Projection for Balances {
+impl KeyedProjection for Balances {
     const NAME: &'static str = "balances";
     const VERSION: u32 = 1;
+    type Change = Change;
 
     fn filter(&self) -> Filter {
         Category::new("account").map(Filter::category).unwrap_or_default()
@@ -49,12 +50,16 @@ impl Projection for Balances {
         Ok(())
     }
 
-    async fn apply(&self, tx: &mut dyn ReadModelTx, events: &[RecordedEvent]) -> Result<(), BoxError> {
-        let mut changes: BTreeMap<&str, Change> = BTreeMap::new();
-        for decoded in decode_events::<AccountEvent>(events) {
-            let (recorded, event) = decoded?;
-            changes.entry(recorded.entity_id()).or_default().take(&event);
-        }
+    fn take(&self, change: &mut Change, recorded: &RecordedEvent) -> Result<(), BoxError> {
+        decode_event::<AccountEvent>(recorded)?.for_each(|event| change.take(&event));
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        tx: &mut dyn ReadModelTx,
+        changes: Vec<(Cow<'_, str>, Change)>,
+    ) -> Result<(), BoxError> {
         for (account, change) in changes {
             let balance = change.credits.saturating_add(change.debits.negated());
             tx.execute(
@@ -67,7 +72,7 @@ impl Projection for Balances {
                     debits = balances.debits + $6,
                     balance = balances.balance + $7",
                 params![
-                    account,
+                    &*account,
                     change.opened,
                     change.status,
                     change.transactions,
