@@ -371,7 +371,7 @@ impl Commits {
         // The next part will be about as large; growing step by step would hash each id several times.
         fresh.index.reserve_events(recent.index.len());
         let mut frozen = std::mem::replace(&mut *recent, fresh);
-        recent.begins = (resume.segment, resume.offset);
+        recent.begin_at(resume.segment, resume.offset, frozen.ends_in());
         frozen.resume = Some(resume);
         let frozen = Some(Arc::new(frozen));
         self.index.change_older(|older| Older { frozen, runs: older.runs.clone() });

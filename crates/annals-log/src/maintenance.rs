@@ -104,7 +104,7 @@ impl Upkeep {
     pub(crate) fn write(&self, index: &LogIndex, recent: &Recent) -> Result<Run, StoreError> {
         let folder = self.places.index();
         self.storage.create_dir_all(&folder).map_err(|error| StoreError::io("create", &folder, error))?;
-        let (mut checkpoints, mut segments) = (recent.checkpoints.clone(), recent.segments.clone());
+        let (mut checkpoints, mut segments) = (recent.checkpoints.clone(), recent.stamps());
         let mut begins = recent.begins;
         // A run without events takes the place of one of the same name, so it takes over what that one tells.
         let replaced = index.older().runs.last().cloned();
@@ -115,6 +115,7 @@ impl Upkeep {
             checkpoints = known;
             begins = replaced.header().begins;
             segments.splice(0..0, replaced.segments()?);
+            segments.dedup();
         }
         let content = RunContent {
             store: index.store,

@@ -24,6 +24,8 @@ pub(crate) struct Recent {
     pub(crate) log_bytes: u64,
     /// Where the first of their frames stands: segment and offset; zeros at the beginning of the log.
     pub(crate) begins: (Position, u64),
+    /// The segment that they begin in, unless it begins with them.
+    pub(crate) begins_in: Option<SegmentStamp>,
     /// Where the log goes on behind them, once no more are added.
     pub(crate) resume: Option<Resume>,
 }
@@ -44,6 +46,7 @@ impl Recent {
             segments: Vec::new(),
             log_bytes: 0,
             begins: (Position::ZERO, 0),
+            begins_in: None,
             resume: None,
         }
     }
@@ -53,6 +56,25 @@ impl Recent {
         self.index.len() >= MOST_EVENTS
             || self.log_bytes >= MOST_LOG_BYTES
             || self.index.memory_bytes() + self.offsets.len() * 4 >= memory_bytes
+    }
+
+    /// What follows on this at a place of the log.
+    pub(crate) fn begin_at(&mut self, segment: Position, offset: u64, within: Option<SegmentStamp>) {
+        self.begins = (segment, offset);
+        self.begins_in = within.filter(|stamp| stamp.first_position == segment);
+    }
+
+    /// The segment that they end in.
+    pub(crate) fn ends_in(&self) -> Option<SegmentStamp> {
+        self.segments.last().copied().or(self.begins_in)
+    }
+
+    /// The segments, in their forms, that the places of these events hold for.
+    pub(crate) fn stamps(&self) -> Vec<SegmentStamp> {
+        let first_begun = self.segments.first().map(|stamp| stamp.first_position);
+        let begins_within = self.index.len() > 0 && first_begun.is_none_or(|begun| begun > self.first());
+        let within = self.begins_in.filter(|_| begins_within);
+        within.into_iter().chain(self.segments.iter().copied()).collect()
     }
 
     pub(crate) fn first(&self) -> Position {

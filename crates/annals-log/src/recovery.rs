@@ -207,7 +207,9 @@ impl<'a> Recovery<'a> {
     ) -> Result<(), StoreError> {
         let last = runs.last().map_or(Position::ZERO, |run| run.last());
         self.recent = Recent::after(last, self.index.seed);
-        self.recent.begins = (resume.segment, resume.offset);
+        let stamps =
+            runs.iter().rev().find_map(|run| run.segments().map(|all| all.last().copied()).transpose());
+        self.recent.begin_at(resume.segment, resume.offset, stamps.transpose()?);
         for run in &runs {
             self.index.hide(&run.hidden()?);
             if !self.mistakes.make(Planted::ForgetCheckpoints) {
@@ -318,8 +320,9 @@ impl<'a> Recovery<'a> {
         self.recent.resume =
             Some(Resume { segment, offset, hash: self.found.hash, recorded_at: self.found.last_recorded_at });
         if let Ok(run) = self.upkeep.write(&self.index, &self.recent) {
+            let within = self.recent.ends_in();
             self.recent = Recent::after(run.last(), self.index.seed);
-            self.recent.begins = (segment, offset);
+            self.recent.begin_at(segment, offset, within);
             self.index.change_older(|older| older.with_run(run));
             self.upkeep.merge_now(&self.index);
         }

@@ -103,6 +103,8 @@ impl Merge<'_> {
                 *stamp = changed;
             }
         }
+        // A segment that goes from one run into the next is told by both.
+        segments.dedup();
         let mut frames = Vec::new();
         for run in self.runs {
             for position in run.first().get()..=run.last().get() {

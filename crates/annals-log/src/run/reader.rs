@@ -253,7 +253,7 @@ impl Run {
         Ok(checkpoints)
     }
 
-    /// The segments that begin within the run, as they were when it was made.
+    /// The segments that have events of the run, as they were when it was made.
     pub(crate) fn segments(&self) -> Result<Vec<SegmentStamp>, StoreError> {
         let rows = self.file.section(Section::Segments)?.as_chunks::<SEGMENT_STAMP_BYTES>().0;
         Ok(rows.iter().map(SegmentStamp::decode).collect())

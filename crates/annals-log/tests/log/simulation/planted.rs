@@ -85,6 +85,7 @@ fn short_plan(planted: Option<Planted>) -> Plan {
         kill_at_one_in: 1,
         thorough_for_one_in: 1,
         until_first: true,
+        kills_only: false,
     }
 }
 
