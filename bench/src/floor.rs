@@ -16,6 +16,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub(crate) struct Prewritten {
     file: File,
     at: u64,
+    /// What was written last.
+    frame: Vec<u8>,
 }
 
 impl Prewritten {
@@ -29,7 +31,7 @@ impl Prewritten {
             file.write_all_at(&chunk, offset)?;
         }
         file.sync_all()?;
-        Ok(Self { file, at: 0 })
+        Ok(Self { file, at: 0, frame: Vec::new() })
     }
 
     /// Writes frames of this size one after the other, each followed by a barrier, until `budget` is used up.
@@ -39,20 +41,28 @@ impl Prewritten {
         frame_bytes: usize,
         budget: Duration,
     ) -> Result<(Latencies, Duration)> {
-        let frame = vec![0x5a; frame_bytes];
         let mut times = Latencies::default();
         let begun = Instant::now();
         while begun.elapsed() < budget {
-            if self.at + frame_bytes as u64 > FILE_BYTES {
-                self.at = 0;
-            }
-            let one = Instant::now();
-            self.file.write_all_at(&frame, self.at)?;
-            self.file.sync_data()?;
-            times.push(one.elapsed());
-            self.at += frame_bytes as u64;
+            times.push(self.write_frame(frame_bytes)?);
         }
         Ok((times, begun.elapsed()))
+    }
+
+    /// Writes a frame of this size behind the last one, followed by a barrier, and tells how long that took.
+    pub(crate) fn write_frame(&mut self, frame_bytes: usize) -> Result<Duration> {
+        if self.frame.len() != frame_bytes {
+            self.frame = vec![0x5a; frame_bytes];
+        }
+        if self.at + frame_bytes as u64 > FILE_BYTES {
+            self.at = 0;
+        }
+        let begun = Instant::now();
+        self.file.write_all_at(&self.frame, self.at)?;
+        self.file.sync_data()?;
+        let took = begun.elapsed();
+        self.at += frame_bytes as u64;
+        Ok(took)
     }
 
     /// Reads `bytes` from front to back, checksums them, and tells how long that took.

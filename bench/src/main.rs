@@ -2,14 +2,17 @@
 //!
 //! A family of benchmarks is a sub-command and a module: `log` is the first.
 
+mod event_log;
 mod failure;
 mod floor;
 mod log;
 mod machine;
 mod random;
 mod report;
+mod run;
 mod scratch;
 mod statistics;
+mod targets;
 
 use clap::{Parser, Subcommand};
 

@@ -11,6 +11,7 @@ use annals_log::{EventLog, LogOptions};
 
 use super::contender::{Contender, ReadyAppend, Store, Totals};
 use super::workload::{Append, Part, Query};
+use crate::event_log::read_to_end;
 use crate::failure::{Failure, Result, failed};
 
 /// An event log of Annals.
@@ -24,18 +25,15 @@ impl Annals {
         Ok(Self { log: EventLog::open(folder, LogOptions::default())? })
     }
 
-    fn read_to_end(&self, mut request: ReadRequest) -> Result<Totals> {
+    fn read_to_end(&self, request: ReadRequest) -> Result<Totals> {
         let mut totals = Totals::default();
-        loop {
-            let batch = self.log.read_blocking(&request)?;
+        read_to_end(&self.log, request, |batch| {
             for event in &batch.events {
                 totals.count(event.position().get(), event.stream(), event.event_type(), event.payload());
             }
-            match batch.next {
-                Some(next) => request.from = annals_core::ReadFrom::Position(next),
-                None => return Ok(totals),
-            }
-        }
+            Ok(())
+        })?;
+        Ok(totals)
     }
 
     /// Ends the active segment and writes all indexes.
@@ -52,33 +50,6 @@ pub(crate) fn compress(folder: &Path) -> Result<()> {
     let progress: annals_core::VerifyProgress = Box::new(|_, _| {});
     log.compact_blocking(&progress)?;
     Ok(())
-}
-
-/// Up to where frames reach in the segments of the log in `folder`: behind them, segments are filled with zeros.
-/// Two calls tell how many bytes the frames between them took.
-pub(crate) fn written_bytes(folder: &Path) -> Result<u64> {
-    let mut total = 0;
-    for entry in std::fs::read_dir(folder.join("segments"))? {
-        total += last_byte_written(&entry?.path())?;
-    }
-    Ok(total)
-}
-
-fn last_byte_written(path: &Path) -> Result<u64> {
-    use std::os::unix::fs::FileExt;
-    let file = std::fs::File::open(path)?;
-    let mut end = file.metadata()?.len();
-    let mut chunk = vec![0; 1 << 20];
-    while end > 0 {
-        let start = end.saturating_sub(chunk.len() as u64);
-        let part = &mut chunk[..(end - start) as usize];
-        file.read_exact_at(part, start)?;
-        if let Some(last) = part.iter().rposition(|byte| *byte != 0) {
-            return Ok(start + last as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
 }
 
 fn request_of(append: Append) -> AppendRequest {

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use super::annals::written_bytes;
 use super::contender::{Contender, Entrant, Kind, ReadyAppend};
 use super::run::Run;
 use super::workload::{Pool, Source, Spread};
+use crate::event_log::written_bytes;
 use crate::failure::{Result, failed};
 use crate::floor::Prewritten;
 use crate::statistics::{Latencies, median};
@@ -133,8 +133,8 @@ impl AppendWork {
     }
 
     fn entrants(&self, run: &Run) -> Vec<Entrant> {
-        let plain = run.kinds.iter().map(|kind| kind.plain());
-        let batched = run.kinds.iter().filter(|kind| **kind != Kind::Annals).map(|kind| kind.grouped());
+        let plain = run.scale.kinds.iter().map(|kind| kind.plain());
+        let batched = run.scale.kinds.iter().filter(|kind| **kind != Kind::Annals).map(|kind| kind.grouped());
         if self.threads == 1 { plain.collect() } else { plain.chain(batched).collect() }
     }
 

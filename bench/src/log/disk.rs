@@ -25,7 +25,7 @@ pub(crate) fn run(run: &mut Run, stores: &[Left], pool: &Arc<Pool>) -> Result<()
     if run.wants(DISK_COMPRESSED) {
         compressed(run, stores, pool)?;
     }
-    for kind in run.kinds.clone().into_iter().filter(|_| run.wants(DISK_EMPTY)).collect::<Vec<_>>() {
+    for kind in run.scale.kinds.clone().into_iter().filter(|_| run.wants(DISK_EMPTY)).collect::<Vec<_>>() {
         let folder = run.scratch.fresh("empty");
         drop(kind.plain().open(&folder, pool)?);
         run.report.add(DISK_EMPTY, kind.name(), allocated(&folder)? as f64, "bytes", None);

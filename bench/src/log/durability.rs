@@ -24,7 +24,7 @@ pub(crate) fn verify(run: &mut Run) -> Result<bool> {
     }
     eprintln!("durability: barriers of {APPENDS} appends of one thread, counted by strace");
     let mut all = true;
-    for entrant in run.kinds.clone().into_iter().flat_map(entrants) {
+    for entrant in run.scale.kinds.clone().into_iter().flat_map(entrants) {
         let barriers = count(run, entrant)?;
         let enough = barriers >= APPENDS;
         all &= enough;

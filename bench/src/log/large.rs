@@ -23,7 +23,7 @@ pub(crate) fn run(run: &mut Run) -> Result<()> {
     // Two tags that half of the events carry each, and none carries both.
     let pool = Arc::new(Pool::new(Spread { streams, regions: 2 })?);
     let mut stores = Vec::new();
-    for kind in run.kinds.clone() {
+    for kind in run.scale.kinds.clone() {
         let folder = run.scratch.fresh(kind.name());
         let store = kind.plain().open(&folder, &pool)?;
         let filling = Filling { events, run: per_stream(run), streams_per_append: 100 };

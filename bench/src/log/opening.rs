@@ -38,7 +38,7 @@ pub(crate) fn leave_stores(run: &Run, pool: &Arc<Pool>) -> Result<Vec<Left>> {
         run.scale.open_events
     );
     let mut stores = Vec::new();
-    for kind in run.kinds.clone() {
+    for kind in run.scale.kinds.clone() {
         let killed = run.scratch.fresh(&format!("{}-killed", kind.name()));
         let closed = run.scratch.fresh(&format!("{}-closed", kind.name()));
         fill_and_kill(kind, &killed, run.scale.open_events)?;
@@ -89,7 +89,8 @@ fn measure(
     work: &str,
     open: impl Fn(&Run, &Left) -> Result<Duration>,
 ) -> Result<()> {
-    let mut times: Vec<(Kind, Vec<Duration>)> = run.kinds.iter().map(|kind| (*kind, Vec::new())).collect();
+    let mut times: Vec<(Kind, Vec<Duration>)> =
+        run.scale.kinds.iter().map(|kind| (*kind, Vec::new())).collect();
     for round in 0..run.scale.rounds {
         stores.rotate_left(1);
         for store in stores.iter() {

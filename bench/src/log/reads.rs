@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::annals::written_bytes;
 use super::contender::{Contender, Kind, Totals};
 use super::loading::Filling;
 use super::run::Run;
 use super::workload::{Pool, Source, Spread};
+use crate::event_log::written_bytes;
 use crate::failure::{Result, failed};
 use crate::floor::Prewritten;
 use crate::random::Random;
@@ -33,7 +33,7 @@ pub(crate) fn run(run: &mut Run) -> Result<()> {
     let pool = Arc::new(Pool::new(spread)?);
     let mut readings = Vec::new();
     let mut event_bytes = None;
-    for kind in run.kinds.clone() {
+    for kind in run.scale.kinds.clone() {
         let folder = run.scratch.fresh(kind.name());
         let store = kind.plain().open(&folder, &pool)?;
         let mut source = Source::new(Arc::clone(&pool))?;

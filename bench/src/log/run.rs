@@ -1,14 +1,17 @@
-//! What all works of a run share.
+//! How large a run of the log's benchmarks is, and who takes part.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::contender::Kind;
-use crate::report::Report;
-use crate::scratch::Scratch;
+
+/// A run under way.
+pub(crate) type Run = crate::run::Run<Scale>;
 
 /// How large a run is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Scale {
+    /// Who takes part.
+    pub(crate) kinds: Vec<Kind>,
     pub(crate) rounds: usize,
     /// How long a contender is measured in a round.
     pub(crate) slice: Duration,
@@ -30,6 +33,7 @@ pub(crate) struct Scale {
 impl Scale {
     /// The scale that the targets are for.
     pub(crate) const FULL: Self = Self {
+        kinds: Vec::new(),
         rounds: 7,
         slice: Duration::from_millis(1_000),
         streams: 10_000,
@@ -43,6 +47,7 @@ impl Scale {
 
     /// A scale for a look in between.
     pub(crate) const QUICK: Self = Self {
+        kinds: Vec::new(),
         rounds: 7,
         slice: Duration::from_millis(200),
         streams: 10_000,
@@ -55,35 +60,14 @@ impl Scale {
     };
 }
 
-/// A run under way.
-pub(crate) struct Run {
-    pub(crate) begun: Instant,
-    pub(crate) scale: Scale,
-    pub(crate) kinds: Vec<Kind>,
-    pub(crate) scratch: Scratch,
-    pub(crate) report: Report,
-    /// The works that are wanted; all when none is named.
-    pub(crate) only: Vec<String>,
-}
-
 impl Run {
-    /// Whether a work is to be measured.
-    pub(crate) fn wants(&self, work: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|wanted| wanted == work)
-    }
-
     /// The bytes on disk that the largest of the wanted works needs, with room to spare.
     pub(crate) fn room(&self) -> u64 {
-        let kinds = self.kinds.len() as u64;
+        let kinds = self.scale.kinds.len() as u64;
         let growth = if self.wants_any(&super::GROWTH_WORKS) { self.scale.growth.1 } else { 0 };
         let large = if self.wants_any(&super::LARGE_WORKS) { self.scale.large_events * kinds } else { 0 };
         // A store is there as it was left, closed, and once more while it is opened.
         let opened = self.scale.open_events * 3 * kinds;
         6_000_000_000 + (growth * 450).max(large * 900).max(opened * 900)
-    }
-
-    /// Whether any of these works is to be measured.
-    pub(crate) fn wants_any(&self, works: &[&str]) -> bool {
-        works.iter().any(|work| self.wants(work))
     }
 }
