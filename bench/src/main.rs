@@ -1,6 +1,6 @@
 //! The benchmarks of Annals, beside their peers and the hardware floor.
 //!
-//! A family of benchmarks is a sub-command and a module: `log` is the first.
+//! A family of benchmarks is a sub-command and a module: `log` and `read_side`.
 
 mod event_log;
 mod failure;
@@ -8,6 +8,7 @@ mod floor;
 mod log;
 mod machine;
 mod random;
+mod read_side;
 mod report;
 mod run;
 mod scratch;
@@ -28,6 +29,8 @@ struct Arguments {
 enum Family {
     /// The event log: appends, reads, conditions, opening, disk, memory and growth, beside peers and the hardware.
     Log(log::LogArguments),
+    /// The way from events to answers: replay, snapshots, rebuilds, and how soon a command is seen in a read model.
+    ReadSide(run::RunArguments),
     /// What the benchmark runs in a process of its own.
     #[command(hide = true)]
     Child(log::ChildArguments),
@@ -36,6 +39,7 @@ enum Family {
 fn main() -> std::process::ExitCode {
     let done = match Arguments::parse().family {
         Family::Log(arguments) => log::run(&arguments),
+        Family::ReadSide(arguments) => read_side::run(&arguments),
         Family::Child(arguments) => log::run_child(&arguments),
     };
     match done {

@@ -12,6 +12,8 @@ pub(crate) enum Against {
     Fixed,
     /// One contender.
     One(&'static str),
+    /// The floor in another work, with something added to it.
+    FloorOf { work: &'static str, added: f64 },
     /// The best of the peers without a batching thread.
     Plain,
     /// The best of the peers with one.
@@ -56,6 +58,11 @@ impl Target {
                 let more = self.remark.map_or_else(String::new, |remark| remark(report));
                 (format!("{} {unit}", number(self.bound)), format!("{} {unit}{more}", number(value)))
             }
+            Against::FloorOf { work, added } => {
+                let allowed = self.bound * report.value(work, FLOOR)? + added;
+                let bound = format!("{} x {work} + {added} {unit}", self.bound);
+                (bound, format!("{} {unit} of {}", number(value), number(allowed)))
+            }
             _ => {
                 let ratio = value / self.other(report)?;
                 (format!("{} x {}", self.bound, self.whom()), format!("{ratio:.2} x"))
@@ -68,7 +75,8 @@ impl Target {
 
     fn is_met(&self, report: &Report) -> Option<bool> {
         let value = report.value(self.work, ANNALS)?;
-        let needed = self.bound * self.other(report)?;
+        let added = if let Against::FloorOf { added, .. } = self.against { added } else { 0.0 };
+        let needed = self.bound * self.other(report)? + added;
         Some(if self.at_least { value >= needed } else { value <= needed })
     }
 
@@ -83,6 +91,7 @@ impl Target {
         match self.against {
             Against::Fixed => Some(1.0),
             Against::One(name) => report.value(self.work, name),
+            Against::FloorOf { work, .. } => report.value(work, FLOOR),
             Against::Plain => best(false),
             Against::Batched => best(true),
         }
@@ -92,6 +101,7 @@ impl Target {
         match self.against {
             Against::Fixed => "",
             Against::One(name) => name,
+            Against::FloorOf { work, .. } => work,
             Against::Plain => "the best peer",
             Against::Batched => "the best peer behind a batching thread",
         }
