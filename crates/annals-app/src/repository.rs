@@ -135,7 +135,7 @@ impl<A: Aggregate> Repository<A> {
         let mut request = ReadRequest::stream(stream.clone());
         // The event that the saved state ends with is read too, to see that it is still there.
         if let Some(Snapshot { folded, .. }) = &snapshot {
-            request = request.from(ReadFrom::Version(folded.version));
+            request = request.from(ReadFrom::Position(folded.position));
         }
         if let At::Version(version) = at {
             // A ruined row may tell of version 0.
