@@ -72,7 +72,7 @@ impl Recent {
     /// The segments, in their forms, that the places of these events hold for.
     pub(crate) fn stamps(&self) -> Vec<SegmentStamp> {
         let first_begun = self.segments.first().map(|stamp| stamp.first_position);
-        let begins_within = self.index.len() > 0 && first_begun.is_none_or(|begun| begun > self.first());
+        let begins_within = !self.index.is_empty() && first_begun.is_none_or(|begun| begun > self.first());
         let within = self.begins_in.filter(|_| begins_within);
         within.into_iter().chain(self.segments.iter().copied()).collect()
     }

@@ -4,18 +4,33 @@ use std::sync::Arc;
 
 use annals_core::{BoxError, ReadModelError, Row, Value};
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, Statement};
+use rusqlite::{Connection, Statement};
 
 use crate::failure::with_advice;
 
 /// Runs a statement and returns how many rows it changed.
 pub(crate) fn execute(connection: &Connection, sql: &str, params: &[Value]) -> Result<u64, ReadModelError> {
+    execute_many(connection, sql, [params])
+}
+
+/// Runs a statement for each row of parameters and returns how many rows it changed in all.
+pub(crate) fn execute_many<'p>(
+    connection: &Connection,
+    sql: &str,
+    rows: impl IntoIterator<Item = &'p [Value]>,
+) -> Result<u64, ReadModelError> {
     let run = || -> Result<u64, BoxError> {
-        let mut statement = prepare(connection, sql, params)?;
-        let before = connection.total_changes();
-        let changed = statement.raw_execute()?;
-        // For what is no INSERT, UPDATE or DELETE, SQLite repeats the count of the last statement that was.
-        Ok(if connection.total_changes() == before { 0 } else { changed as u64 })
+        let mut statement = connection.prepare_cached(sql)?;
+        let parameters = Parameters::of(&statement)?;
+        let mut all = 0;
+        for row in rows {
+            parameters.bind(&mut statement, row)?;
+            let before = connection.total_changes();
+            let changed = statement.raw_execute()?;
+            // For what is no INSERT, UPDATE or DELETE, SQLite repeats the count of the last statement that was.
+            all += if connection.total_changes() == before { 0 } else { changed as u64 };
+        }
+        Ok(all)
     };
     run().map_err(|source| ReadModelError::Statement {
         statement: sql.to_owned(),
@@ -30,7 +45,8 @@ pub(crate) fn query(
     params: &[Value],
 ) -> Result<Vec<Row>, ReadModelError> {
     let run = || -> Result<Vec<Row>, BoxError> {
-        let mut statement = prepare(connection, sql, params)?;
+        let mut statement = connection.prepare_cached(sql)?;
+        Parameters::of(&statement)?.bind(&mut statement, params)?;
         let columns: Arc<[String]> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement.raw_query();
         let mut found = Vec::new();
@@ -47,35 +63,46 @@ pub(crate) fn query(
     })
 }
 
-fn prepare<'c>(
-    connection: &'c Connection,
-    sql: &str,
-    params: &[Value],
-) -> Result<CachedStatement<'c>, BoxError> {
-    let mut statement = connection.prepare_cached(sql)?;
-    bind(&mut statement, params)?;
-    Ok(statement)
+/// The numbers of a statement's parameters. SQLite counts `$n` by where it is first mentioned, whatever its number, so every
+/// parameter is bound by its name.
+struct Parameters {
+    numbers: Vec<usize>,
+    largest: usize,
 }
 
-/// SQLite counts `$n` by where it is first mentioned, whatever its number, so every parameter is bound by its name.
-fn bind(statement: &mut Statement<'_>, params: &[Value]) -> Result<(), BoxError> {
-    let mut largest = 0;
-    for index in 1..=statement.parameter_count() {
-        let name = statement.parameter_name(index).unwrap_or("?").to_owned();
-        let number = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok()).unwrap_or(0);
-        if number == 0 {
-            return Err(format!("it has the parameter {name:?}, expected only $1, $2 and so on").into());
+impl Parameters {
+    fn of(statement: &Statement<'_>) -> Result<Self, BoxError> {
+        let mut numbers = Vec::with_capacity(statement.parameter_count());
+        for index in 1..=statement.parameter_count() {
+            let name = statement.parameter_name(index).unwrap_or("?");
+            match name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok()) {
+                Some(number) if number > 0 => numbers.push(number),
+                _ => {
+                    return Err(
+                        format!("it has the parameter {name:?}, expected only $1, $2 and so on").into()
+                    );
+                }
+            }
         }
-        largest = largest.max(number);
-        if let Some(value) = params.get(number - 1) {
-            statement.raw_bind_parameter(index, to_sql(value))?;
+        let largest = numbers.iter().copied().max().unwrap_or(0);
+        Ok(Self { numbers, largest })
+    }
+
+    fn bind(&self, statement: &mut Statement<'_>, values: &[Value]) -> Result<(), BoxError> {
+        if self.largest != values.len() {
+            let expected = match self.largest {
+                0 => "no parameters".to_owned(),
+                largest => format!("$1 to ${largest}"),
+            };
+            return Err(format!("it has {expected}, but {} values were given for them", values.len()).into());
         }
+        for (index, number) in (1..).zip(&self.numbers) {
+            if let Some(value) = values.get(number - 1) {
+                statement.raw_bind_parameter(index, to_sql(value))?;
+            }
+        }
+        Ok(())
     }
-    if largest != params.len() {
-        let expected = if largest == 0 { "no parameters".to_owned() } else { format!("$1 to ${largest}") };
-        return Err(format!("it has {expected}, but {} values were given for them", params.len()).into());
-    }
-    Ok(())
 }
 
 fn to_sql(value: &Value) -> ToSqlOutput<'_> {

@@ -7,7 +7,7 @@ use annals_core::{BoxError, BoxFuture, ReadModelError, ReadModelTx, Row, TxWork,
 use rusqlite::Connection;
 
 use crate::snapshot::Snapshot;
-use crate::statement::{execute, query};
+use crate::statement::{execute, execute_many, query};
 
 /// A connection that writes. Only its own thread polls what is made here, so statements run in place.
 pub(crate) struct WriteTx {
@@ -21,6 +21,14 @@ impl ReadModelTx for WriteTx {
         params: &'a [Value],
     ) -> BoxFuture<'a, Result<u64, ReadModelError>> {
         Box::pin(async move { execute(&self.connection, sql, params) })
+    }
+
+    fn execute_many<'a>(
+        &'a mut self,
+        sql: &'a str,
+        rows: &'a [Vec<Value>],
+    ) -> BoxFuture<'a, Result<u64, ReadModelError>> {
+        Box::pin(async move { execute_many(&self.connection, sql, rows.iter().map(Vec::as_slice)) })
     }
 
     fn query<'a>(

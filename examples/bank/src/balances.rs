@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use annals::{
     BoxError, Category, Filter, KeyedProjection, Query, QueryContext, QueryError, ReadModelError,
-    ReadModelTx, RecordedEvent, Row, decode_event, params,
+    ReadModelTx, RecordedEvent, Row, Value, decode_event, params,
 };
 use serde::{Deserialize, Serialize};
 
@@ -60,10 +60,22 @@ impl KeyedProjection for Balances {
         tx: &mut dyn ReadModelTx,
         changes: Vec<(Cow<'_, str>, Change)>,
     ) -> Result<(), BoxError> {
-        for (account, change) in changes {
+        let row = |(account, change): (Cow<'_, str>, Change)| {
             let balance = change.credits.saturating_add(change.debits.negated());
-            tx.execute(
-                "INSERT INTO balances (account, currency, status, transactions, credits, debits, balance)
+            params![
+                &*account,
+                change.opened,
+                change.status,
+                change.transactions,
+                change.credits.hundredths(),
+                change.debits.hundredths(),
+                balance.hundredths(),
+            ]
+            .to_vec()
+        };
+        let rows: Vec<Vec<Value>> = changes.into_iter().map(row).collect();
+        tx.execute_many(
+            "INSERT INTO balances (account, currency, status, transactions, credits, debits, balance)
                  VALUES ($1, COALESCE($2, 'CZK'), COALESCE($3, 'open'), $4, $5, $6, $7)
                  ON CONFLICT (account) DO UPDATE SET
                     status = COALESCE($3, balances.status),
@@ -71,18 +83,9 @@ impl KeyedProjection for Balances {
                     credits = balances.credits + $5,
                     debits = balances.debits + $6,
                     balance = balances.balance + $7",
-                params![
-                    &*account,
-                    change.opened,
-                    change.status,
-                    change.transactions,
-                    change.credits.hundredths(),
-                    change.debits.hundredths(),
-                    balance.hundredths(),
-                ],
-            )
-            .await?;
-        }
+            &rows,
+        )
+        .await?;
         Ok(())
     }
 }

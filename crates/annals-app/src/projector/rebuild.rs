@@ -215,24 +215,55 @@ impl Projector {
             let (per_second, left) = (pace.per_second(done) as u64, pace.left(done, total));
             report(RebuildProgress { projection: self.name(), done, total, per_second, left });
         };
-        let mut message = cursor.next().await?;
-        while let FeedMessage::Events { upto: batch_upto, events, at_end, .. } = message {
-            let batch_upto = batch_upto.min(upto);
-            let needed = events.partition_point(|event| event.position() <= upto);
-            let all_taken = needed == events.len() && events.iter().all(takes);
-            let taken = || events[..needed].iter().filter(|event| takes(event)).cloned().collect();
-            let events = if all_taken { Arc::clone(&events) } else { taken() };
-            if at_end || batch_upto >= upto {
-                target.write(written, &events, batch_upto).await?;
+        let mut next = gather(&mut cursor, upto, takes).await?;
+        while let Some(Gathered { events, upto: gathered_upto, is_last }) = next {
+            if is_last {
+                target.write(written, &events, gathered_upto).await?;
                 break;
             }
-            let write = target.write(written, &events, batch_upto);
+            let write = target.write(written, &events, gathered_upto);
             // While these are written, the next ones are read.
-            message = try_join(write, async { Ok(cursor.next().await?) }).await?.1;
+            next = try_join(write, gather(&mut cursor, upto, takes)).await?.1;
             show(written.position);
         }
         target.note(written, upto).await?;
         show(upto);
         Ok(())
     }
+}
+
+/// A read model is built with so many events in a transaction, so that a row that many of them are about is written once …
+const MOST_GATHERED_EVENTS: usize = 65_536;
+/// … as long as they have no more bytes. Two such heaps are in memory: one that is written, and the next.
+const MOST_GATHERED_BYTES: usize = 32 << 20;
+
+/// Events of several batches.
+struct Gathered {
+    events: Arc<[RecordedEvent]>,
+    upto: Position,
+    is_last: bool,
+}
+
+/// Reads on until there is much to write, or the end; nothing when there is no event left.
+async fn gather(
+    cursor: &mut Cursor,
+    upto: Position,
+    takes: Takes<'_>,
+) -> Result<Option<Gathered>, ProjectionError> {
+    let mut gathered: Vec<RecordedEvent> = Vec::new();
+    let (mut bytes, mut reached) = (0, None);
+    while gathered.len() < MOST_GATHERED_EVENTS && bytes < MOST_GATHERED_BYTES {
+        let FeedMessage::Events { upto: batch_upto, events, at_end, .. } = cursor.next().await? else {
+            let end = |reached| Gathered { events: gathered.into(), upto: reached, is_last: true };
+            return Ok(reached.map(end));
+        };
+        let batch_upto = batch_upto.min(upto);
+        let taken = events.iter().filter(|event| event.position() <= upto && takes(event));
+        gathered.extend(taken.inspect(|event| bytes += event.body().len()).cloned());
+        reached = Some(batch_upto);
+        if at_end || batch_upto >= upto {
+            return Ok(Some(Gathered { events: gathered.into(), upto: batch_upto, is_last: true }));
+        }
+    }
+    Ok(reached.map(|reached| Gathered { events: gathered.into(), upto: reached, is_last: false }))
 }

@@ -1,4 +1,4 @@
-//! Takes events into a read model: many at once, or, when that fails, one by one.
+//! Takes events into a read model: many at once, or, when that fails, fewer, down to the bad one.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Target<'_> {
         }
     }
 
-    /// Writes a batch in one transaction. When that fails, the events are written one by one, so that the good ones before
+    /// Writes a batch in one transaction. When that fails, its halves are written, and so on, so that the good events before
     /// the bad one count and the bad one can be named.
     pub(super) async fn write(
         &self,
@@ -46,12 +46,26 @@ impl Target<'_> {
         events: &Arc<[RecordedEvent]>,
         upto: Position,
     ) -> Result<(), ProjectionError> {
-        match self.write_once(written, events, upto).await {
-            Err(ProjectionError::ReadModel(ReadModelError::Work(_))) => {}
-            other => return other,
-        }
-        for event in events.iter() {
-            self.write_one(written, event).await?;
+        // What is left to be written, the next part last.
+        let mut parts = Vec::new();
+        parts.push(0..events.len());
+        while let Some(part) = parts.pop() {
+            if let [event] = &events[part.clone()] {
+                self.write_one(written, event).await?;
+                continue;
+            }
+            let is_last = part.end == events.len();
+            let whole =
+                if part.len() == events.len() { Arc::clone(events) } else { events[part.clone()].into() };
+            let part_upto = whole.last().filter(|_| !is_last).map_or(upto, RecordedEvent::position);
+            match self.write_once(written, &whole, part_upto).await {
+                Err(ProjectionError::ReadModel(ReadModelError::Work(_))) => {
+                    let middle = part.start + part.len() / 2;
+                    parts.push(middle..part.end);
+                    parts.push(part.start..middle);
+                }
+                other => other?,
+            }
         }
         self.note(written, upto).await
     }

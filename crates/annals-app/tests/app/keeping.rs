@@ -210,7 +210,7 @@ async fn several_are_rebuilt_in_one_pass() {
         let json = format!("{{\"by\":{n},\"colour\":\"red\"}}");
         NewEvent::new(stream.clone(), EventType::new("CounterIncremented").unwrap()).json(json)
     };
-    for _ in 0..40 {
+    for _ in 0..100 {
         store.append(AppendRequest::new((0..1_000).map(event))).await.unwrap();
     }
     app.catch_up(PATIENCE).await.unwrap();
@@ -218,14 +218,14 @@ async fn several_are_rebuilt_in_one_pass() {
     let progress = std::sync::Mutex::new(Vec::new());
     let rebuilt =
         app.rebuild_several(&["counts", "sum"], &|now| progress.lock().unwrap().push(now)).await.unwrap();
-    assert!(rebuilt.iter().all(|rebuilt| rebuilt.as_ref().is_ok_and(|rebuilt| rebuilt.events == 40_000)));
+    assert!(rebuilt.iter().all(|rebuilt| rebuilt.as_ref().is_ok_and(|rebuilt| rebuilt.events == 100_000)));
     let reads = store.reads.load(Ordering::SeqCst) - before;
-    assert!(reads < 10 + 7, "{reads} reads for two projections; one pass takes 10");
+    assert!(reads < 25 + 15, "{reads} reads for two projections; one pass takes 25");
     let progress = progress.into_inner().unwrap();
     for name in ["counts", "sum"] {
         let own: Vec<_> = progress.iter().filter(|now| now.projection == name).collect();
-        assert!(own.len() > 5 && own.windows(2).all(|pair| pair[0].done <= pair[1].done));
-        assert!(own.iter().all(|now| now.total == 40_000) && own[2].per_second > 0 && own[2].left.is_some());
+        assert!(own.len() >= 2 && own.windows(2).all(|pair| pair[0].done <= pair[1].done));
+        assert!(own.iter().all(|now| now.total == 100_000) && own[0].per_second > 0 && own[0].left.is_some());
     }
     // One that fails keeps the other from nothing.
     world.broken.store(true, Ordering::SeqCst);
