@@ -16,7 +16,6 @@ mod read;
 mod read_model;
 mod read_models;
 mod readers;
-mod reply;
 mod schema;
 mod selection;
 mod snapshot;
@@ -24,8 +23,6 @@ mod statement;
 mod store;
 mod tx;
 mod verify;
-mod work_threads;
-mod worker;
 mod writer;
 
 pub use read_models::SqliteReadModels;

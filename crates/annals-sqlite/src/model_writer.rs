@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::mpsc::Receiver;
 
 use annals_core::{Bookmark, BoxError, Position, ReadModelError, TxWork};
+use annals_threads::{Answer, run_work};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::connection::{Synchronous, open_writer};
 use crate::event_row::unsigned;
 use crate::failure::with_advice;
-use crate::reply::Answer;
 use crate::selection::to_i64;
 use crate::tx::WriteTx;
 
@@ -108,7 +108,7 @@ impl ModelWriter {
         if found != from {
             return Err(ReadModelError::Superseded { found });
         }
-        self.tx.run(work).map_err(ReadModelError::Work)?;
+        run_work(&mut self.tx, work).map_err(ReadModelError::Work)?;
         if self.tx.connection.is_autocommit() {
             let reason = "the work ended the transaction that it was to run in: leave that to the read model";
             return Err(failed(self, reason.into()));

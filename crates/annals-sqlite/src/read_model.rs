@@ -8,16 +8,14 @@ use annals_core::{
     block_on,
 };
 use annals_model_files::{Builds, LeadLock, Mark, ModelFolder, Standing};
+use annals_threads::{Answer, Reply, WorkThreads, Worker};
 
 use crate::connection::{Synchronous, is_damaged, open_writer};
 use crate::failure::with_advice;
 use crate::model_files::{remove_beside, remove_database, set_aside};
 use crate::model_writer::{CHECKPOINT, ModelJob, ModelWriter, bookmark_of};
 use crate::pool::Pool;
-use crate::reply::{self, Answer, Reply};
 use crate::snapshot::Snapshot;
-use crate::work_threads::WorkThreads;
-use crate::worker::Worker;
 
 /// A read model; what it does on files, it does on threads of its own.
 pub(crate) struct SqliteReadModel(Arc<Inner>);
@@ -75,7 +73,7 @@ impl Live {
         &self,
         job: impl FnOnce(Answer<Result<T, ReadModelError>>) -> ModelJob,
     ) -> Result<Reply<Result<T, ReadModelError>>, BoxError> {
-        let (answer, reply) = reply::pair();
+        let (answer, reply) = annals_threads::pair();
         self.writer.send(job(answer)).map_err(|_| CLOSED)?;
         Ok(reply)
     }

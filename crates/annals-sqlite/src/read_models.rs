@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use annals_core::{BoxError, BoxFuture, ReadModel, ReadModelError, ReadModelStore};
 use annals_model_files::{Builds, ModelFolder};
+use annals_threads::WorkThreads;
 
 use crate::failure::with_advice;
 use crate::model_files::EXTENSION;
 use crate::read_model::{Shared, SqliteReadModel};
-use crate::work_threads::WorkThreads;
 
 /// Keeps read models in a folder: a SQLite file for each version of each projection, `<name>-v<version>.sqlite`.
 ///

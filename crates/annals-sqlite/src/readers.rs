@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use annals_threads::WorkThreads;
 use rusqlite::Connection;
 
 use crate::failure::Failure;
 use crate::pool::Pool;
-use crate::work_threads::WorkThreads;
 
 /// How many reads run at once.
 const READERS: usize = 2;

@@ -4,11 +4,11 @@ use std::any::Any;
 use std::sync::Arc;
 
 use annals_core::{BoxFuture, ReadModelError, ReadModelTx, Row, Value};
+use annals_threads::WorkThreads;
 use rusqlite::Connection;
 
 use crate::pool::Pool;
 use crate::statement::{execute, query};
-use crate::work_threads::WorkThreads;
 
 /// An open read transaction, whose connection returns to its pool when this is dropped.
 pub(crate) struct Snapshot {

@@ -10,14 +10,13 @@ use annals_core::{
     EventStore, Head, Position, ReadModelError, ReadRequest, Row, StoreError, StreamName, StreamState,
     StreamSummary, TransactionalStore, TxWork, Value, VerifyProgress, VerifyReport,
 };
+use annals_threads::{Answer, Worker};
 use rusqlite::Connection;
 
 use crate::connection::{Synchronous, open_writer};
 use crate::failure::{Failure, store_error};
 use crate::readers::Readers;
-use crate::reply::{self, Answer};
 use crate::tx::WriteTx;
-use crate::worker::Worker;
 use crate::writer::{Job, Outcome, Writer};
 use crate::{place, read, schema, statement, verify};
 
@@ -110,7 +109,7 @@ impl SqliteStore {
         job: impl FnOnce(PreparedAppend, Answer<Outcome>) -> Job,
     ) -> Outcome {
         let prepared = PreparedAppend::new(request)?;
-        let (answer, reply) = reply::pair();
+        let (answer, reply) = annals_threads::pair();
         self.writer.send(job(prepared, answer)).map_err(|_| StoreError::Closed)?;
         reply.await.unwrap_or_else(|| {
             let reason = "the thread that writes ended before it answered".to_owned();

@@ -1,9 +1,8 @@
 //! A transaction as work sees it: a connection on the thread that writes with it.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use annals_core::{BoxError, BoxFuture, ReadModelError, ReadModelTx, Row, TxWork, Value, block_on};
+use annals_core::{BoxFuture, ReadModelError, ReadModelTx, Row, Value};
 use rusqlite::Connection;
 
 use crate::snapshot::Snapshot;
@@ -45,13 +44,6 @@ impl ReadModelTx for WriteTx {
 }
 
 impl WriteTx {
-    /// Does the work of an application in the open transaction. A panic in it is one more way to fail: the thread
-    /// has others to serve.
-    pub(crate) fn run(&mut self, work: TxWork) -> Result<(), BoxError> {
-        let done = catch_unwind(AssertUnwindSafe(|| block_on(work(self))));
-        done.unwrap_or_else(|_| Err("the work panicked".into()))
-    }
-
     /// Ends a transaction that is to leave nothing behind. SQLite may have ended it already.
     pub(crate) fn roll_back(&self) {
         if !self.connection.is_autocommit() {

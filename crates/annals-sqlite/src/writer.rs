@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use annals_core::append_rules::PreparedAppend;
 use annals_core::{AppendError, AppendReceipt, Clock, Head, Position, StoreError, TxWork};
+use annals_threads::{Answer, run_work};
 
 use crate::append::{Place, append};
 use crate::failure::{Refusal, is_io_failure, store_error};
 use crate::read;
-use crate::reply::Answer;
 use crate::tx::WriteTx;
 
 /// A group ends at this many appends, or once its events have this many bytes.
@@ -159,7 +159,7 @@ impl Writer {
             refusal.into_append_error(&self.path)
         })?;
         if !receipt.duplicate {
-            let done = self.tx.run(work);
+            let done = run_work(&mut self.tx, work);
             if self.tx.connection.is_autocommit() {
                 // SQLite rolls back by itself when the disk is full; anything else was done by the work.
                 let moved = read::head(&self.tx.connection).unwrap_or(Position::MAX) > before;

@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// The side that answers. Dropped unused, it tells the waiting side that no answer will come.
-pub(crate) struct Answer<T>(Arc<Mutex<Slot<T>>>);
+#[derive(Debug)]
+pub struct Answer<T>(Arc<Mutex<Slot<T>>>);
 
 /// The side that waits: a future of the answer, or of `None` when there will be none.
-pub(crate) struct Reply<T>(Arc<Mutex<Slot<T>>>);
+#[derive(Debug)]
+pub struct Reply<T>(Arc<Mutex<Slot<T>>>);
 
+#[derive(Debug)]
 enum Slot<T> {
     Open(Option<Waker>),
     Given(T),
@@ -17,7 +20,7 @@ enum Slot<T> {
 }
 
 /// Both sides of one answer.
-pub(crate) fn pair<T>() -> (Answer<T>, Reply<T>) {
+pub fn pair<T>() -> (Answer<T>, Reply<T>) {
     let slot = Arc::new(Mutex::new(Slot::Open(None)));
     (Answer(Arc::clone(&slot)), Reply(slot))
 }
@@ -27,7 +30,8 @@ fn replace<T>(slot: &Mutex<Slot<T>>, with: Slot<T>) -> Slot<T> {
 }
 
 impl<T> Answer<T> {
-    pub(crate) fn give(self, value: T) {
+    /// Gives the answer, and wakes who waits for it.
+    pub fn give(self, value: T) {
         if let Slot::Open(Some(waker)) = replace(&self.0, Slot::Given(value)) {
             waker.wake();
         }

@@ -11,13 +11,18 @@ use crate::worker::join;
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads that share one queue. Dropping them waits until the queue is empty and they have ended.
-pub(crate) struct WorkThreads {
+#[derive(Debug)]
+pub struct WorkThreads {
     jobs: Option<Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl WorkThreads {
-    pub(crate) fn spawn(name: &str, count: usize) -> std::io::Result<Self> {
+    /// Starts this many threads of this name.
+    ///
+    /// # Errors
+    /// When the system starts no more threads.
+    pub fn spawn(name: &str, count: usize) -> std::io::Result<Self> {
         let (jobs, queue) = channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
         let mut work = Self { jobs: Some(jobs), threads: Vec::with_capacity(count) };
@@ -30,7 +35,7 @@ impl WorkThreads {
     }
 
     /// Runs `job` on one of the threads; the reply is `None` when it could not be finished.
-    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Reply<T> {
+    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Reply<T> {
         let (answer, reply) = reply::pair();
         if let Some(jobs) = &self.jobs {
             // When no thread is left, the job and its answer are dropped with the error, which ends the waiting.
