@@ -37,6 +37,24 @@ impl std::fmt::Display for NameProblem {
 
 impl std::error::Error for NameProblem {}
 
+/// Whether a read model can have this name, in a folder or elsewhere.
+///
+/// # Errors
+/// When the name could leave the folder or would not be taken everywhere.
+pub fn check_name(name: &str) -> Result<(), NameProblem> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > LONGEST_NAME {
+        return Err(NameProblem::Length(name.len()));
+    }
+    if let Some(other) = name.chars().find(|c| !allowed(*c)) {
+        return Err(NameProblem::Character(other));
+    }
+    if name.starts_with('.') {
+        return Err(NameProblem::Hidden);
+    }
+    Ok(())
+}
+
 /// The folder of the read models, removed at the end when it was made for the time being.
 #[derive(Debug)]
 pub struct ModelFolder {
@@ -86,16 +104,7 @@ impl ModelFolder {
     /// # Errors
     /// When the name could leave the folder or would not be taken everywhere.
     pub fn builds(&self, name: &str, version: u32, extension: &'static str) -> Result<Builds, NameProblem> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || name.len() > LONGEST_NAME {
-            return Err(NameProblem::Length(name.len()));
-        }
-        if let Some(other) = name.chars().find(|c| !allowed(*c)) {
-            return Err(NameProblem::Character(other));
-        }
-        if name.starts_with('.') {
-            return Err(NameProblem::Hidden);
-        }
+        check_name(name)?;
         Ok(Builds::new(self.path.clone(), format!("{name}-v{version}"), extension))
     }
 }

@@ -15,4 +15,4 @@ mod builds;
 mod folder;
 
 pub use builds::{Builds, LeadLock, Mark, Standing};
-pub use folder::{ModelFolder, NameProblem};
+pub use folder::{ModelFolder, NameProblem, check_name};
