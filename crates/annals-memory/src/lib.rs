@@ -51,6 +51,7 @@
 
 mod disk;
 mod image;
+mod inner;
 mod published;
 mod read_model;
 mod read_models;

@@ -85,7 +85,7 @@ impl MemoryModels {
         let model = match &self.images {
             None => {
                 annals_model_files::check_name(name)?;
-                MemoryReadModel::in_memory(name, "".into())?
+                MemoryReadModel::in_memory(name)?
             }
             Some((folder, options)) => {
                 let builds = folder.builds(name, version, EXTENSION)?;
@@ -123,7 +123,7 @@ impl ReadModelStore for MemoryModels {
     }
 
     fn scratch(&self, name: &str) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>> {
-        let model = MemoryReadModel::in_memory(name, "".into()).map_err(|error| failed(name, error.into()));
+        let model = MemoryReadModel::in_memory(name).map_err(|error| failed(name, error.into()));
         Box::pin(std::future::ready(model.map(|model| model as Arc<dyn ReadModel>)))
     }
 }

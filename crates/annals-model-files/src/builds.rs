@@ -44,7 +44,7 @@ impl Builds {
         Self { folder, stem, extension }
     }
 
-    /// Where a build is.
+    /// Where a build is: a file, or a folder if the store of read models makes it one.
     pub fn path_of(&self, build: u64) -> PathBuf {
         let (stem, extension) = (&self.stem, self.extension);
         match build {
@@ -249,6 +249,26 @@ mod tests {
         }
         assert_eq!(builds.strays().unwrap(), [builds.path_of(0), builds.path_of(7)]);
         assert_eq!(builds.next().unwrap(), 8);
+    }
+
+    #[test]
+    fn a_build_may_be_a_folder() {
+        let (folder, builds) = builds();
+        builds.put(Standing { current: 4, previous: None }).unwrap();
+        for name in ["sums-v1.build-4.db", "sums-v1.build-7.db", "sums-v1.build-9.db.damaged-123"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        // What was set aside stays: its number is passed by, and nothing has its path.
+        assert_eq!(builds.strays().unwrap(), [builds.path_of(7), builds.path_of(9)]);
+        assert!(!builds.path_of(9).exists());
+        assert_eq!(builds.next().unwrap(), 10);
+        let mark = builds.mark(4);
+        std::fs::write(builds.path_of(4).join("file"), "").unwrap();
+        assert_eq!(builds.mark(4), mark, "what is in it is its own business");
+        std::fs::rename(builds.path_of(4), builds.path_of(5)).unwrap();
+        assert_ne!(builds.mark(4), mark);
+        std::fs::create_dir(builds.path_of(4)).unwrap();
+        assert_ne!(builds.mark(4), mark);
     }
 
     #[test]

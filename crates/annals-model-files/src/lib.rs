@@ -10,6 +10,8 @@
 //! balances-v1.current          "current 3", "previous 0"
 //! balances-v1.lock             locked by who keeps the read model
 //! ```
+//!
+//! A build may as well be a folder; then its path is that of the folder.
 
 mod builds;
 mod folder;
