@@ -28,7 +28,7 @@ pub(crate) enum Place {
         lead: Mutex<Weak<()>>,
         previous: Mutex<Option<Arc<Published>>>,
     },
-    Folder(Disk),
+    Folder(Box<Disk>),
 }
 
 /// Why something failed.

@@ -31,7 +31,7 @@ impl MemoryReadModel {
 
     pub(crate) fn in_folder(name: &str, disk: Disk, now: Arc<Published>) -> std::io::Result<Arc<Self>> {
         let form = disk.options.form.as_str().into();
-        Self::new(Inner::new(name, form, false, Place::Folder(disk), now))
+        Self::new(Inner::new(name, form, false, Place::Folder(Box::new(disk)), now))
     }
 
     pub(crate) fn new(inner: Inner) -> std::io::Result<Arc<Self>> {

@@ -93,6 +93,12 @@ impl Writer {
 
     /// Becomes the one whose writes count.
     pub(crate) fn lead(&mut self) -> Done {
+        let done = self.try_lead();
+        self.rest();
+        done
+    }
+
+    fn try_lead(&mut self) -> Done {
         self.lead = None;
         self.begin("take the lead of")?;
         let lead = self.tx.payload.lead + 1;

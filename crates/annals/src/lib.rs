@@ -4,7 +4,7 @@
 //! system: commands over REST, a durable event log, read models, queries, replay, time travel.
 //!
 //! This crate is a face: it re-exports what an application needs from the crates behind it, and features choose which
-//! stores and doors come along (`log`, `sqlite`, `http`, `cli`; all by default).
+//! stores and doors come along (`log`, `sqlite`, `http`, `cli`, by default, and `search`).
 //!
 //! `examples/shortest.rs` is the smallest application; the example `bank` is a whole one.
 
@@ -41,6 +41,9 @@ pub use annals_cli as cli;
 pub use annals_http as http;
 #[cfg(feature = "log")]
 pub use annals_log as log;
+pub use annals_memory as memory;
+#[cfg(feature = "search")]
+pub use annals_search as search;
 #[cfg(feature = "sqlite")]
 pub use annals_sqlite as sqlite;
 #[cfg(feature = "sqlite")]

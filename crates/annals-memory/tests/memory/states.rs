@@ -24,7 +24,12 @@ fn a_state_is_of_one_type() {
         let wrong = model.write(
             Position::new(3),
             Position::new(4),
-            Box::new(|tx| Box::pin(async move { Ok(state::<String>(tx)?.push('x')) })),
+            Box::new(|tx| {
+                Box::pin(async move {
+                    state::<String>(tx)?.push('x');
+                    Ok(())
+                })
+            }),
         );
         assert!(matches!(wrong.await, Err(ReadModelError::Work(_))));
         assert_eq!(stands(&*model).await, (3, 3));

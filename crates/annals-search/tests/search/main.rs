@@ -5,6 +5,7 @@ mod damage;
 mod documents;
 mod kill;
 mod sharing;
+mod throughput;
 
 use std::path::Path;
 use std::sync::Arc;
