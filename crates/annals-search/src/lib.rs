@@ -37,7 +37,7 @@
 //!
 //! # What it costs
 //!
-//! A commit makes files and syncs them, some ten milliseconds: with few events at a time, a search read model lags by that
+//! A commit makes files and syncs them, tens of milliseconds: with few events at a time, a search read model lags by that
 //! much. What writes takes up to 32 MiB, one thread for documents and one for merging segments, and is open in the process
 //! that leads. Where none does, it is opened for each batch, which is slow. Indexes are mapped: their pages belong to the
 //! system.
