@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use annals_core::{Bookmark, BoxFuture, Lead, Position, ReadModel, ReadModelError, ReadModelTx, TxWork};
+use annals_core::{
+    Bookmark, BoxFuture, Fork, Lead, Position, ReadModel, ReadModelError, ReadModelTx, TxWork,
+};
 use annals_threads::{WorkThreads, Worker};
 
 use crate::disk::Disk;
@@ -94,9 +96,9 @@ impl MemoryReadModel {
         Ok(self.inner.now())
     }
 
-    async fn begin(&self, purpose: Purpose) -> Result<Box<dyn ReadModelTx>, ReadModelError> {
+    async fn begin(&self, purpose: Purpose) -> Result<Fork, ReadModelError> {
         let now = self.current().await?;
-        Ok(Box::new(MemoryTx::new(now, Arc::clone(&self.inner.form), purpose)))
+        Ok((now.bookmark(), Box::new(MemoryTx::new(now, Arc::clone(&self.inner.form), purpose))))
     }
 }
 
@@ -135,10 +137,10 @@ impl ReadModel for MemoryReadModel {
     }
 
     fn read(&self) -> BoxFuture<'_, Result<Box<dyn ReadModelTx>, ReadModelError>> {
-        Box::pin(self.begin(Purpose::Read))
+        Box::pin(async move { Ok(self.begin(Purpose::Read).await?.1) })
     }
 
-    fn fork(&self) -> BoxFuture<'_, Result<Box<dyn ReadModelTx>, ReadModelError>> {
+    fn fork(&self) -> BoxFuture<'_, Result<Fork, ReadModelError>> {
         Box::pin(self.begin(Purpose::Fork))
     }
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use annals_core::{
-    Bookmark, BoxError, BoxFuture, Lead, Position, ReadModel, ReadModelError, ReadModelTx, TxWork, block_on,
+    Bookmark, BoxError, BoxFuture, Fork, Lead, Position, ReadModel, ReadModelError, ReadModelTx, TxWork,
+    block_on,
 };
 use annals_model_files::{Builds, LeadLock, Mark, ModelFolder, Standing};
 use annals_threads::{Reply, WorkThreads, Worker, pair};
@@ -312,7 +313,7 @@ impl ReadModel for SearchReadModel {
         })
     }
 
-    fn fork(&self) -> BoxFuture<'_, Result<Box<dyn ReadModelTx>, ReadModelError>> {
+    fn fork(&self) -> BoxFuture<'_, Result<Fork, ReadModelError>> {
         let advice = "documents are found when they are committed, and a commit is for everybody: use a scratch read \
                       model of the store, built from the events that are to count";
         let (name, operation) = (self.0.name.clone(), "be written for its reader's eyes only");

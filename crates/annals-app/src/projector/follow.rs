@@ -113,13 +113,18 @@ impl Projector {
     /// Finds out where the read model is, which another process, or nobody, may have moved.
     async fn load(&self) -> Result<(), ProjectionError> {
         let mut written = self.written.lock().await;
-        let bookmark = self.model.bookmark().await?;
+        let is_of_this_store = !is_of_another_store(&self.progress.borrow().state);
+        let mut bookmark = self.model.bookmark().await?;
+        if is_of_this_store {
+            let nothing = Ledger::default();
+            self.target(&*self.model, &nothing).prepare(bookmark.position).await?;
+            bookmark = self.model.bookmark().await?;
+        }
         let ledger = Ledger::of(self.name(), &bookmark)?;
         *written = Written { position: bookmark.position, ledger };
-        if is_of_another_store(&self.progress.borrow().state) {
+        if !is_of_this_store {
             return Ok(());
         }
-        self.target(&*self.model, &written.ledger).prepare(written.position).await?;
         self.notice_removal(written.position).await?;
         self.show(&written, Some(ProjectionState::CatchingUp));
         Ok(())

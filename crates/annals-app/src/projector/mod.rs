@@ -72,8 +72,16 @@ impl Projector {
         let name = projection.name();
         let model = models.open(name, projection.version()).await?;
         let of_this_store = model.bind(&store.store_id()).await?;
-        let bookmark = model.bookmark().await?;
-        let (head, position) = (store.head().await?, bookmark.position);
+        let mut bookmark = model.bookmark().await?;
+        let head = store.head().await?;
+        let is_usable = of_this_store && bookmark.position <= head;
+        if is_usable {
+            let nothing = Ledger::default();
+            let target = Target { model: &*model, projection: &projection, forgiven: &nothing };
+            target.prepare(bookmark.position).await?;
+            bookmark = model.bookmark().await?;
+        }
+        let position = bookmark.position;
         let mut ledger = Ledger::of(name, &bookmark)?;
         if has_older && bookmark == Bookmark::default() {
             // The earlier version answers until this one is whole and was looked at, also after a restart in between.
@@ -84,9 +92,7 @@ impl Projector {
                 other => other?,
             }
         }
-        let state = if of_this_store && position <= head {
-            let target = Target { model: &*model, projection: &projection, forgiven: &ledger };
-            target.prepare(position).await?;
+        let state = if is_usable {
             ProjectionState::CatchingUp
         } else {
             // What it holds is not of this store, so it answers nothing.

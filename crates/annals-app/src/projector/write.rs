@@ -29,10 +29,12 @@ pub(super) fn nothing() -> TxWork {
 }
 
 impl Target<'_> {
-    /// Makes the tables.
+    /// Makes the tables. The read model is elsewhere then when another process got on with it, or when what was in it turned
+    /// out to be of another form.
     pub(super) async fn prepare(&self, at: Position) -> Result<(), ProjectionError> {
-        match self.model.write(at, at, prepare_work(Arc::clone(self.projection))).await {
-            // Another process got on with it, so the tables are there.
+        let prepared = self.model.write(at, at, prepare_work(Arc::clone(self.projection))).await;
+        let Err(ReadModelError::Superseded { found }) = prepared else { return Ok(prepared?) };
+        match self.model.write(found, found, prepare_work(Arc::clone(self.projection))).await {
             Err(ReadModelError::Superseded { .. }) => Ok(()),
             other => Ok(other?),
         }
