@@ -18,7 +18,7 @@ use crate::failure::{Result, failed};
 use crate::random::Random;
 
 /// How long the read model may take to catch up with what a store was filled with.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A log with the events of a bank.
 pub(super) struct BankStore {
@@ -79,12 +79,17 @@ impl BankStore {
             transactions: self.events - self.accounts,
             credits: self.credits,
             debits: self.debits,
-            balance: self.credits.saturating_add(self.debits.negated()),
+            balance: self.balance(),
         };
         match found?.as_slice() {
             [found] if *found == expected => Ok(()),
             found => failed(format!("the balances are {found:?}, expected {expected:?}")),
         }
+    }
+
+    /// What is on all accounts.
+    pub(super) fn balance(&self) -> Amount {
+        self.credits.saturating_add(self.debits.negated())
     }
 
     /// Builds the balances anew through the application.

@@ -4,6 +4,7 @@ mod bank_store;
 mod filling;
 mod orders;
 mod queries;
+mod rebuild_memory;
 mod rebuild_sqlite;
 mod replay;
 mod snapshots;
@@ -45,17 +46,19 @@ impl Scale {
         Self { rounds: 7, replay: (10_000, 20), long_life: 20_000, bank: (2_000, 200_000), commands: 700 };
 }
 
-const WORKS: [&str; 6] = [
+const WORKS: [&str; 7] = [
     replay::REPLAY,
     snapshots::SNAPSHOT_RATIO,
     rebuild_sqlite::REBUILD_SQLITE,
+    rebuild_memory::REBUILD_MEMORY,
     visible::VISIBLE,
     visible::BARRIER,
     queries::QUERY_DURING_REBUILD,
 ];
 
 /// The works that are measured on the bank's store of many events.
-const BANK_WORKS: [&str; 2] = [rebuild_sqlite::REBUILD_SQLITE, queries::QUERY_DURING_REBUILD];
+const BANK_WORKS: [&str; 3] =
+    [rebuild_sqlite::REBUILD_SQLITE, rebuild_memory::REBUILD_MEMORY, queries::QUERY_DURING_REBUILD];
 
 /// The largest work needs this much of the disk, with room to spare.
 const ROOM_BYTES: u64 = 3_000_000_000;
@@ -95,6 +98,9 @@ fn measure_on_the_bank(run: &mut Run, runtime: &tokio::runtime::Runtime) -> Resu
     let bank = bank_store::BankStore::fill(&run.scratch.fresh("bank"), accounts, events)?;
     if run.wants(rebuild_sqlite::REBUILD_SQLITE) {
         rebuild_sqlite::run(run, runtime, &bank)?;
+    }
+    if run.wants(rebuild_memory::REBUILD_MEMORY) {
+        rebuild_memory::run(run, runtime, &bank)?;
     }
     if run.wants(queries::QUERY_DURING_REBUILD) {
         queries::run(run, runtime, &bank)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use annals_core::{Category, EventStore, NameError, ReadModelStore, RecordedEvent};
+use annals_core::{Category, EventStore, ModelKind, NameError, ReadModelStore, RecordedEvent};
 use tower::{Layer, Service};
 
 use crate::feed::Feed;
@@ -88,6 +88,17 @@ pub enum StartError {
         /// The projection.
         projection: &'static str,
     },
+    /// There is no store for what a projection's read model is made of.
+    #[error(
+        "the read model of {projection:?} is made of {kind}, and no store of such read models is there: turn on the feature \
+         of the crate annals for it, or give it one with App::projection_in"
+    )]
+    NoSuchKind {
+        /// The projection.
+        projection: &'static str,
+        /// What its read model is made of.
+        kind: ModelKind,
+    },
     /// A projection cannot be opened.
     #[error(transparent)]
     Projection(#[from] ProjectionError),
@@ -132,7 +143,7 @@ impl App {
         self
     }
 
-    /// Adds a projection that keeps its read model in a store of its own, such as one in memory or one for full-text search.
+    /// Adds a projection that keeps its read model in a store of its own, instead of beside the events.
     #[must_use]
     pub fn projection_in<P: Projection>(mut self, models: Arc<dyn ReadModelStore>, projection: P) -> Self {
         self.projections.push((Some(models), Arc::new(projection)));
@@ -251,7 +262,12 @@ async fn open_projections(
     projections.sort_by_key(|(_, projection)| (projection.name(), projection.version()));
     let mut opened: BTreeMap<&'static str, Versions> = BTreeMap::new();
     for (own, projection) in projections {
-        let (name, models) = (projection.name(), own.unwrap_or_else(|| Arc::clone(models)));
+        let (name, kind) = (projection.name(), projection.kind());
+        let of_kind = || match kind {
+            ModelKind::Rows => Some(Arc::clone(models)),
+            other => models.of_kind(other),
+        };
+        let models = own.or_else(of_kind).ok_or(StartError::NoSuchKind { projection: name, kind })?;
         let (store, feed) = (Arc::clone(store), Arc::clone(&feed));
         let has_older = opened.contains_key(name);
         let projector = Arc::new(Projector::open(store, models, projection, feed, has_older).await?);

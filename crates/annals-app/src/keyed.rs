@@ -6,7 +6,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroUsize;
 
-use annals_core::{BoxError, Filter, ReadModelTx, RecordedEvent};
+use annals_core::{BoxError, Filter, ModelKind, ReadModelTx, RecordedEvent};
 
 use crate::Projection;
 
@@ -61,6 +61,8 @@ pub trait KeyedProjection: Send + Sync + 'static {
     const NAME: &'static str;
     /// As [`Projection::VERSION`].
     const VERSION: u32;
+    /// As [`Projection::KIND`].
+    const KIND: ModelKind = ModelKind::Rows;
     /// What the events of one key change.
     type Change: Default + Send;
 
@@ -101,6 +103,7 @@ pub trait KeyedProjection: Send + Sync + 'static {
 impl<P: KeyedProjection> Projection for P {
     const NAME: &'static str = P::NAME;
     const VERSION: u32 = P::VERSION;
+    const KIND: ModelKind = P::KIND;
 
     fn filter(&self) -> Filter {
         KeyedProjection::filter(self)

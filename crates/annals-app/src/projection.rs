@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use annals_core::{BoxError, BoxFuture, Filter, ReadModelTx, RecordedEvent};
+use annals_core::{BoxError, BoxFuture, Filter, ModelKind, ReadModelTx, RecordedEvent};
 
 /// Keeps a read model from events.
 ///
@@ -14,6 +14,8 @@ pub trait Projection: Send + Sync + 'static {
     const NAME: &'static str;
     /// Its version: a higher one is built anew from all events.
     const VERSION: u32;
+    /// What its read model is made of: rows of a database, unless told otherwise.
+    const KIND: ModelKind = ModelKind::Rows;
 
     /// The events that it needs.
     fn filter(&self) -> Filter;
@@ -50,6 +52,7 @@ pub trait Projection: Send + Sync + 'static {
 pub(crate) trait AnyProjection: Send + Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> u32;
+    fn kind(&self) -> ModelKind;
     fn filter(&self) -> Filter;
     fn prepare<'a>(&'a self, tx: &'a mut dyn ReadModelTx) -> BoxFuture<'a, Result<(), BoxError>>;
     fn apply<'a>(
@@ -72,6 +75,10 @@ impl<P: Projection> AnyProjection for P {
 
     fn version(&self) -> u32 {
         P::VERSION
+    }
+
+    fn kind(&self) -> ModelKind {
+        P::KIND
     }
 
     fn filter(&self) -> Filter {

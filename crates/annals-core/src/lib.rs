@@ -52,8 +52,8 @@ pub use name::{
 pub use order::{Position, Version};
 pub use read::{Direction, EventBatch, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, ReadFrom, ReadRequest, Reader};
 pub use read_model::{
-    Bookmark, BoxError, Fork, FromValue, Lead, ReadModel, ReadModelError, ReadModelStore, ReadModelTx, Row,
-    TransactionalStore, TxWork, Value,
+    Bookmark, BoxError, Fork, FromValue, Lead, ModelKind, ReadModel, ReadModelError, ReadModelStore,
+    ReadModelTx, Row, TransactionalStore, TxWork, Value,
 };
 pub use recorded::RecordedEvent;
 pub use store::{BoxFuture, CompactReport, Durability, EventStore, VerifyProgress, VerifyReport, subscribe};

@@ -317,10 +317,37 @@ pub trait ReadModel: Send + Sync {
     fn swap_back(&self) -> BoxFuture<'_, Result<bool, ReadModelError>>;
 }
 
+/// What a read model is made of, and so how a projection writes it and a query reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ModelKind {
+    /// Rows, by portable SQL.
+    Rows,
+    /// A value in memory.
+    Memory,
+    /// Documents for full-text search.
+    Documents,
+}
+
+impl fmt::Display for ModelKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rows => "rows",
+            Self::Memory => "memory",
+            Self::Documents => "documents",
+        })
+    }
+}
+
 /// Keeps read models.
 pub trait ReadModelStore: Send + Sync {
     /// Opens the read model of a projection's version, empty when it is new.
     fn open(&self, name: &str, version: u32) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>>;
+
+    /// Keeps read models of another kind in the same place; nothing when there is no such store.
+    fn of_kind(&self, _kind: ModelKind) -> Option<Arc<dyn ReadModelStore>> {
+        None
+    }
 
     /// An empty read model of this name apart from all others, which is gone when it is dropped: to see what it was in the
     /// past, or what it might have been.

@@ -9,7 +9,9 @@ use annals_core::{
 };
 #[cfg(feature = "log")]
 use annals_log::{EventLog, EventLogReader, LogOptions};
-use annals_sqlite::{SqliteReadModels, SqliteStore};
+use annals_sqlite::SqliteStore;
+
+use crate::read_models::ReadModels;
 
 /// The kinds of stores that this build of Annals can open.
 pub fn drivers() -> StoreDrivers {
@@ -63,8 +65,7 @@ impl StoreDriver for LogDriver {
     ) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {
         let folder = Path::new(place).to_owned();
         Box::pin(blocking(move || {
-            let models =
-                || SqliteReadModels::in_folder(folder.join("read-models")).map_err(read_models_failed);
+            let models = || ReadModels::in_folder(folder.join("read-models")).map_err(read_models_failed);
             let rebuild_index = opening == Opening::Repairing;
             let options = LogOptions { rebuild_index, ..LogOptions::default() };
             match EventLog::open(&folder, options.clone()) {
@@ -98,7 +99,7 @@ impl StoreDriver for SqliteDriver {
             let store = SqliteStore::open(&file, Arc::new(SystemClock))?;
             let mut folder = file.into_os_string();
             folder.push("-read-models");
-            Ok(opened(store, SqliteReadModels::in_folder(folder).map_err(read_models_failed)?))
+            Ok(opened(store, ReadModels::in_folder(folder).map_err(read_models_failed)?))
         }))
     }
 }
@@ -120,11 +121,11 @@ impl StoreDriver for MemoryDriver {
 
     fn open<'a>(&'a self, _: &'a str, _: Opening) -> BoxFuture<'a, Result<OpenedStore, StoreError>> {
         Box::pin(blocking(|| {
-            Ok(opened(MemoryStore::default(), SqliteReadModels::temporary().map_err(read_models_failed)?))
+            Ok(opened(MemoryStore::default(), ReadModels::temporary().map_err(read_models_failed)?))
         }))
     }
 }
 
-fn opened(events: impl EventStore, read_models: SqliteReadModels) -> OpenedStore {
+fn opened(events: impl EventStore, read_models: ReadModels) -> OpenedStore {
     OpenedStore { events: Arc::new(events), read_models: Arc::new(read_models) }
 }

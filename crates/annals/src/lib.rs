@@ -10,6 +10,8 @@
 
 #[cfg(feature = "sqlite")]
 mod drivers;
+#[cfg(feature = "sqlite")]
+mod read_models;
 
 pub use annals_app::{
     Action, Aggregate, Answer, App, Ask, At, ChangingEvent, Command, CommandOptions, CommandOutcome,
@@ -28,7 +30,7 @@ pub use annals_core::{
     ChainHash, Checkpoint, Clock, CloudEventError, Conflict, ConsumerName, ContentType, CorrelationId,
     Damage, DeleteMode, Direction, Durability, EventBatch, EventId, EventIdError, EventStore, EventType,
     ExpectedVersion, FailedCheck, Filter, FilterItem, FromValue, Imported, InvalidRequest, KnownEvent,
-    MemoryStore, NameError, NewEvent, OpenedStore, Position, ReadFrom, ReadModel, ReadModelError,
+    MemoryStore, ModelKind, NameError, NewEvent, OpenedStore, Position, ReadFrom, ReadModel, ReadModelError,
     ReadModelStore, ReadModelTx, ReadRequest, Reader, RecordedEvent, Row, StoreDriver, StoreDrivers,
     StoreError, StreamName, StreamState, StreamSummary, Subscription, SubscriptionMessage, SystemClock,
     SystemEvent, Tag, Timestamp, TimestampError, TransactionalStore, TxWork, Value, VerifyReport, Version,
@@ -48,6 +50,8 @@ pub use annals_search as search;
 pub use annals_sqlite as sqlite;
 #[cfg(feature = "sqlite")]
 pub use drivers::{drivers, open_store};
+#[cfg(feature = "sqlite")]
+pub use read_models::ReadModels;
 
 /// Turns an application into a command-line program: `serve`, `execute`, `query`, `state`, `events`, `projections`,
 /// `rebuild`, `replay`, `verify` and others. Returns its exit code.

@@ -17,11 +17,16 @@ pub struct Balances;
 /// What a batch of events changes on one account.
 #[derive(Default)]
 pub struct Change {
-    transactions: i64,
-    credits: Amount,
-    debits: Amount,
-    opened: Option<String>,
-    status: Option<&'static str>,
+    /// How many transactions there were.
+    pub transactions: i64,
+    /// What came in.
+    pub credits: Amount,
+    /// What went out.
+    pub debits: Amount,
+    /// What it is kept in, when it was opened.
+    pub opened: Option<String>,
+    /// What it became.
+    pub status: Option<&'static str>,
 }
 
 impl KeyedProjection for Balances {

@@ -3,18 +3,21 @@
 pub mod account;
 pub mod balances;
 pub mod demo;
+#[cfg(feature = "search")]
+pub mod find;
 pub mod flags;
 pub mod import;
 pub mod money;
 pub mod month;
 pub mod reissue;
+pub mod spending;
 pub mod statements;
 
 use annals::App;
 
-/// The bank: one kind of aggregate, two read models, four questions.
+/// The bank: one kind of aggregate, three read models, five questions; and with the feature `search` one more of each.
 pub fn app() -> App {
-    App::new("bank")
+    let bank = App::new("bank")
         .aggregate::<account::Account>()
         .reissue::<account::Account>(reissue::command_of)
         .projection(balances::Balances)
@@ -22,5 +25,10 @@ pub fn app() -> App {
         .query(balances::balance_of)
         .query(balances::all_balances)
         .query(balances::totals)
+        .projection(spending::Spending)
         .query(statements::statement)
+        .query(spending::can_pay);
+    #[cfg(feature = "search")]
+    let bank = bank.projection(find::Transactions).query(find::find_transactions);
+    bank
 }

@@ -97,7 +97,7 @@ impl Projection for Statements {
 }
 
 /// What a customer reads on the statement.
-fn describe(event: &AccountEvent) -> (&'static str, Option<String>) {
+pub(crate) fn describe(event: &AccountEvent) -> (&'static str, Option<String>) {
     let other = |direction: &str, account: &Option<OtherAccount>, purpose: &Option<String>| {
         let account =
             account.as_ref().map(|account| format!("{direction} {} {}", account.bank, account.account));
