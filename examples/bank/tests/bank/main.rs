@@ -8,5 +8,6 @@ mod events;
 mod http;
 mod import;
 mod program;
+mod read_models;
 mod real_data;
 mod replay;
