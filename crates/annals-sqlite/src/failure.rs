@@ -1,6 +1,6 @@
 //! What went wrong in SQLite, as the errors of the contract.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use annals_core::{AppendError, BoxError, InvalidRequest, StoreError};
 use rusqlite::ErrorCode;
@@ -104,12 +104,37 @@ pub(crate) fn is_io_failure(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
 }
 
-/// What went wrong, with what to do about it where SQLite leaves that out.
-pub(crate) fn with_advice(source: BoxError) -> BoxError {
+/// The disk is full, or does not work.
+#[derive(Debug)]
+struct DiskTrouble {
+    source: BoxError,
+    folder: PathBuf,
+}
+
+impl std::fmt::Display for DiskTrouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { source, folder } = self;
+        write!(
+            f,
+            "{source}; if the disk that has {} is full, free some space and try again",
+            folder.display()
+        )
+    }
+}
+
+impl std::error::Error for DiskTrouble {}
+
+/// What went wrong with a file, with what to do about it where SQLite leaves that out.
+pub(crate) fn with_advice(source: BoxError, path: &Path) -> BoxError {
     match source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code) {
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
-            format!("{source}; if the disk is full, free some space and try again").into()
+            DiskTrouble { source, folder: path.parent().unwrap_or(path).to_owned() }.into()
         }
         _ => source,
     }
+}
+
+/// Whether the disk is behind an error. Then what was to be written is not to blame.
+pub(crate) fn is_disk_trouble(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<DiskTrouble>())
 }

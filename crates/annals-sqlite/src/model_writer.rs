@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::connection::{Synchronous, open_writer};
 use crate::event_row::unsigned;
-use crate::failure::with_advice;
+use crate::failure::{is_disk_trouble, with_advice};
 use crate::selection::to_i64;
 use crate::tx::WriteTx;
 
@@ -85,7 +85,9 @@ impl ModelWriter {
     }
 
     fn database(&self, operation: &'static str, source: impl Into<BoxError>) -> ReadModelError {
-        ReadModelError::Database { operation, name: self.name.clone(), source: with_advice(source.into()) }
+        let path = Path::new(self.tx.connection.path().unwrap_or_default());
+        let source = with_advice(source.into(), path);
+        ReadModelError::Database { operation, name: self.name.clone(), source }
     }
 
     fn write(&mut self, from: Position, to: Position, notes: Option<Vec<u8>>, work: TxWork) -> Done {
@@ -108,7 +110,10 @@ impl ModelWriter {
         if found != from {
             return Err(ReadModelError::Superseded { found });
         }
-        run_work(&mut self.tx, work).map_err(ReadModelError::Work)?;
+        run_work(&mut self.tx, work).map_err(|error| match is_disk_trouble(&*error) {
+            true => failed(self, error),
+            false => ReadModelError::Work(error),
+        })?;
         if self.tx.connection.is_autocommit() {
             let reason = "the work ended the transaction that it was to run in: leave that to the read model";
             return Err(failed(self, reason.into()));

@@ -152,7 +152,8 @@ const CLOSED: &str = "it is closed: open it again";
 
 impl Inner {
     fn database(&self, operation: &'static str, source: BoxError) -> ReadModelError {
-        ReadModelError::Database { operation, name: self.name.clone(), source: with_advice(source) }
+        let source = with_advice(source, &self.builds.path_of(0));
+        ReadModelError::Database { operation, name: self.name.clone(), source }
     }
 
     fn building(&self) -> std::sync::MutexGuard<'_, Weak<SqliteReadModel>> {

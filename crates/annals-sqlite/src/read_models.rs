@@ -84,7 +84,7 @@ impl ReadModelStore for SqliteReadModels {
             let failed = |source: BoxError| ReadModelError::Database {
                 operation: "open",
                 name: name.clone(),
-                source: with_advice(source),
+                source: with_advice(source, &self.shared.folder.path().join(&name)),
             };
             let builds = self.shared.folder.builds(&name, version, EXTENSION);
             let builds = builds.map_err(|problem| failed(problem.into()))?;

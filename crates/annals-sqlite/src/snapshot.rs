@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use annals_core::{BoxFuture, ReadModelError, ReadModelTx, Row, Value};
+use annals_core::{BoxFuture, Position, ReadModelError, ReadModelTx, Row, Value};
 use annals_threads::WorkThreads;
 use rusqlite::Connection;
 
+use crate::event_row::unsigned;
 use crate::pool::Pool;
 use crate::statement::{execute, query};
 
@@ -17,10 +18,12 @@ pub(crate) struct Snapshot {
     pool: Option<Arc<Pool>>,
     /// `None` while a query has it, and for good when a query was given up half-way.
     connection: Option<Connection>,
+    /// What the transaction began with: of a read model, its checkpoint.
+    first: Option<u64>,
 }
 
 impl Snapshot {
-    /// Begins to read; call it on a reading thread. `None` when the pool is closed.
+    /// Begins to read with a query for one number; call it on a reading thread. `None` when the pool is closed.
     pub(crate) fn begin(
         threads: Arc<WorkThreads>,
         pool: Arc<Pool>,
@@ -29,13 +32,13 @@ impl Snapshot {
         let Some(connection) = pool.take()? else { return Ok(None) };
         connection.execute_batch("BEGIN DEFERRED")?;
         // SQLite fixes what a transaction sees at its first query, not where it begins.
-        connection.query_row(fix, [], |_| Ok(()))?;
-        Ok(Some(Self { threads, pool: Some(pool), connection: Some(connection) }))
+        let first = Some(connection.query_row(fix, [], |row| unsigned(row, 0))?);
+        Ok(Some(Self { threads, pool: Some(pool), connection: Some(connection), first }))
     }
 
     /// A transaction that was begun on a connection of its own, to be undone at the end.
     pub(crate) fn of(threads: Arc<WorkThreads>, connection: Connection) -> Self {
-        Self { threads, pool: None, connection: Some(connection) }
+        Self { threads, pool: None, connection: Some(connection), first: None }
     }
 
     pub(crate) fn connection(&self) -> Option<&Connection> {
@@ -96,6 +99,10 @@ impl ReadModelTx for Snapshot {
         params: &'a [Value],
     ) -> BoxFuture<'a, Result<Vec<Row>, ReadModelError>> {
         Box::pin(self.run(sql, params, query))
+    }
+
+    fn checkpoint(&self) -> Option<Position> {
+        self.first.map(Position::new)
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

@@ -1,5 +1,6 @@
 //! Portable SQL: parameters `$1`, `$2`, …, values in and rows out.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use annals_core::{BoxError, ReadModelError, Row, Value};
@@ -34,7 +35,7 @@ pub(crate) fn execute_many<'p>(
     };
     run().map_err(|source| ReadModelError::Statement {
         statement: sql.to_owned(),
-        source: with_advice(source),
+        source: with_advice(source, Path::new(connection.path().unwrap_or_default())),
     })
 }
 
@@ -59,7 +60,7 @@ pub(crate) fn query(
     };
     run().map_err(|source| ReadModelError::Statement {
         statement: sql.to_owned(),
-        source: with_advice(source),
+        source: with_advice(source, Path::new(connection.path().unwrap_or_default())),
     })
 }
 
