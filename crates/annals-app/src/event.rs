@@ -27,7 +27,7 @@ pub trait Event: Named {
 /// A stored event cannot be read as the type that its name stands for.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the event {event_type} at position {position} cannot be read: {source}; was its Rust type changed since? An upcaster \
+    "the event {event_type} at position {position}, of {stream}, cannot be read: {source}; was its Rust type changed since? An upcaster \
      can take the old form to the new one"
 )]
 pub struct UnreadableEvent {
@@ -35,6 +35,8 @@ pub struct UnreadableEvent {
     pub position: Position,
     /// Its type.
     pub event_type: String,
+    /// Its stream.
+    pub stream: String,
     /// What does not fit.
     pub source: BoxError,
 }

@@ -84,6 +84,7 @@ pub fn decode_event<E: Event>(event: &RecordedEvent) -> Result<Decoded<E>, Unrea
     let unreadable = |source: BoxError| UnreadableEvent {
         position: event.position(),
         event_type: event.event_type().to_owned(),
+        stream: event.stream().to_owned(),
         source,
     };
     if E::UPCASTERS.iter().all(|upcaster| upcaster.from != event.event_type()) {

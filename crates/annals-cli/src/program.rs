@@ -8,6 +8,9 @@ use std::sync::Arc;
 use annals_app::App;
 use annals_core::StoreDrivers;
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app_commands::AppCommands;
 use crate::session::GlobalOptions;
@@ -112,12 +115,16 @@ fn base(name: &str, drivers: &StoreDrivers, default_store: &str) -> Command {
 
 /// Runs what was chosen on a runtime of its own.
 fn run(matches: &ArgMatches, choose: impl FnOnce(GlobalOptions) -> Result<Running, Failure>) -> ExitCode {
-    tracing_subscriber::fmt()
+    // That a projection stopped is told by these themselves where it matters, and would be told twice.
+    let tells_itself = matches!(matches.subcommand_name(), Some("query" | "projections" | "rebuild"));
+    let levels = tracing_subscriber::filter::Targets::new().with_default(LevelFilter::WARN);
+    let levels =
+        if tells_itself { levels.with_target("annals_app::projector", LevelFilter::OFF) } else { levels };
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
-        .init();
+        .with_target(false);
+    tracing_subscriber::registry().with(lines).with(levels).init();
     let result = GlobalOptions::from_arg_matches(matches).map_err(Failure::usage).and_then(|options| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         // Whatever is chosen is made within the runtime, and ends before it does.

@@ -228,6 +228,12 @@ pub trait ReadModelTx: Send {
         params: &'a [Value],
     ) -> BoxFuture<'a, Result<Vec<Row>, ReadModelError>>;
 
+    /// Up to where the events are in what is read here, where the driver knows without asking: so that a read model which was
+    /// removed and is being made anew is not taken for the one that was whole.
+    fn checkpoint(&self) -> Option<Position> {
+        None
+    }
+
     /// The driver's own transaction, for what portable SQL cannot say.
     fn as_any(&mut self) -> &mut dyn Any;
 }

@@ -1,7 +1,7 @@
 //! Errors as [problem details (RFC 9457)](https://www.rfc-editor.org/rfc/rfc9457), `application/problem+json`.
 
 use annals_app::{Error, ProjectionError, QueryError, Rejection, Unknown};
-use annals_core::StoreError;
+use annals_core::{ReadModelError, StoreError};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -91,6 +91,10 @@ impl From<Error<Rejection>> for Problem {
             Error::Denied { .. } => Self::new(StatusCode::FORBIDDEN, "denied", detail),
             Error::Malformed { .. } => Self::malformed(detail),
             Error::Store(error) => error.into(),
+            Error::Unreadable(event) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "event-unreadable", detail)
+                    .with("position", event.position.get())
+            }
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail),
         }
     }
@@ -130,8 +134,15 @@ impl From<QueryError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "projection-stopped", detail)
                     .with("position", position.get())
             }
+            QueryError::Projection(ProjectionError::NotRebuilt { source, .. }) => {
+                Self { detail, ..QueryError::Projection(*source).into() }
+            }
+            QueryError::Projection(ProjectionError::ReadModel(ReadModelError::Database { .. })) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "read-model-failed", detail)
+            }
             QueryError::Projection(
                 ProjectionError::NothingToMend { .. }
+                | ProjectionError::StaysParked { .. }
                 | ProjectionError::NothingBefore { .. }
                 | ProjectionError::TooManyExceptions { .. }
                 | ProjectionError::NotVerified { .. },

@@ -8,15 +8,17 @@ use annals_core::{Position, ReadModelError, ReadRequest, RecordedEvent, StoreErr
 use futures_util::future::try_join;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Progress, ProjectionError, ProjectionState, Projector, Written, is_of_another_store, write};
+use super::{
+    LOOK, Progress, ProjectionError, ProjectionState, Projector, Written, is_of_another_store, write,
+};
 use crate::feed::FeedMessage;
 use crate::ledger::{Failure, Ledger, short};
 
 /// A stopped projection is tried again after this long, then after twice as long each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
-/// Who stands by looks this often how far the read model is, and whether to take over.
-const LOOK: Duration = Duration::from_millis(20);
+/// Who keeps the read model looks this often whether somebody has removed it.
+const WATCH: Duration = Duration::from_millis(200);
 
 /// Who needs to keep the read model waits so long for the one that does.
 const WAIT_FOR_LEAD: Duration = Duration::from_secs(1);
@@ -75,6 +77,7 @@ impl Projector {
             tokio::select! {
                 () = self.moved.notified() => Err(Halt::Moved),
                 halt = self.follow() => halt,
+                () = self.removed() => Err(Halt::Moved),
             }
         };
         match done.await {
@@ -130,6 +133,18 @@ impl Projector {
         Ok(())
     }
 
+    /// Waits until the read model has less than was written to it.
+    async fn removed(&self) {
+        loop {
+            sleep(WATCH).await;
+            let written = self.written.lock().await.position;
+            // One that cannot be read is told of when it is written.
+            if self.model.bookmark().await.is_ok_and(|found| found.position < written) {
+                return;
+            }
+        }
+    }
+
     /// One that was removed answers again when it is whole.
     async fn notice_removal(&self, position: Position) -> Result<(), ProjectionError> {
         if position == Position::ZERO && self.progress.borrow().position > Position::ZERO {
@@ -164,7 +179,7 @@ impl Projector {
         let Progress { position: known, state: told, ledger: remembered, .. } =
             self.progress.borrow().clone();
         if (known, &told, &*remembered) != (position, &state, &ledger) {
-            self.show(&Written { position, ledger }, Some(state));
+            self.show_at(&Written { position: bookmark.position, ledger }, position, Some(state));
         }
         Ok(())
     }
@@ -240,7 +255,7 @@ impl Projector {
             self.target(&*self.model, &forgiven).write(&mut written, &events, upto).await?;
         }
         let state = if at_end { ProjectionState::Live } else { ProjectionState::CatchingUp };
-        self.show(&Written { position: upto.max(written.position), ..written.clone() }, Some(state));
+        self.show_at(&written, upto.max(written.position), Some(state));
         Ok(())
     }
 

@@ -2,6 +2,8 @@
 
 use annals_core::{Position, ReadModelTx, ReadRequest, Reader, RecordedEvent};
 
+use crate::ledger::FailedEvent;
+
 use super::{ProjectionError, Projector, is_of_another_store};
 
 /// The most events that are taken in for one answer: at some 100,000 a second, half a second.
@@ -19,6 +21,19 @@ impl Projector {
             let (name, position) = (self.name(), self.progress.borrow().position);
             return Err(ProjectionError::NotOfThisStore { name, position, head });
         }
+        match self.fork(head, usize::MAX).await {
+            // Which of them it was shows when they are taken one by one.
+            Err(ProjectionError::Stopped { .. }) => self.fork(head, 1).await,
+            done => done,
+        }
+    }
+
+    /// What is saved with the events since, up to a position, of which so many are applied at once.
+    async fn fork(
+        &self,
+        head: Position,
+        at_once: usize,
+    ) -> Result<(Box<dyn ReadModelTx>, Position), ProjectionError> {
         let (bookmark, mut fork) = self.model.fork().await?;
         let ledger = crate::ledger::Ledger::of(self.name(), &bookmark)?;
         let request = ReadRequest::new(self.projection.filter()).after(bookmark.position);
@@ -35,7 +50,9 @@ impl Projector {
                 let (name, position) = (self.name(), bookmark.position);
                 return Err(ProjectionError::Behind { name, position, at_least: head });
             }
-            self.apply_to(&mut *fork, &events).await?;
+            for events in events.chunks(at_once) {
+                self.apply_to(&mut *fork, events).await?;
+            }
         }
         Ok((fork, head))
     }
@@ -45,13 +62,11 @@ impl Projector {
         tx: &mut dyn ReadModelTx,
         events: &[RecordedEvent],
     ) -> Result<(), ProjectionError> {
-        if events.is_empty() {
-            return Ok(());
-        }
+        let Some(first) = events.first() else { return Ok(()) };
         self.projection.apply(tx, events).await.map_err(|error| ProjectionError::Stopped {
             name: self.name(),
-            position: events.first().map(RecordedEvent::position).unwrap_or_default(),
-            event: None,
+            position: first.position(),
+            event: Some(Box::new(FailedEvent::of(first))),
             reason: error.to_string(),
         })
     }

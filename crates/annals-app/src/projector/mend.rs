@@ -142,7 +142,8 @@ impl Projector {
                     parked.reason = crate::ledger::short(&reason);
                 }
                 self.remember(written, ledger).await?;
-                Err(ProjectionError::Stopped { name, position, event: Some(Box::new(facts)), reason })
+                let (key, event) = (key.to_owned(), Box::new(facts));
+                Err(ProjectionError::StaysParked { name, key, event, reason })
             }
             other => other,
         }

@@ -16,6 +16,7 @@ use annals_core::{
     Bookmark, EventStore, Lead, Position, ReadModel, ReadModelError, ReadModelStore, ReadModelTx, StoreError,
 };
 use tokio::sync::{Mutex, Notify, watch};
+use tokio::time::{Instant, sleep};
 
 use crate::feed::Feed;
 use crate::ledger::Ledger;
@@ -30,10 +31,17 @@ pub use status::{
 };
 use write::{Target, Written};
 
+/// Who stands by looks this often how far the read model is, and whether to take over.
+const LOOK: Duration = Duration::from_millis(20);
+/// A question waits so long for a read model that was removed to be whole again.
+const WAIT_FOR_WHOLE: Duration = Duration::from_secs(1);
+
 /// How far a projection has come.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
     position: Position,
+    /// What the read model itself is known to hold: no more than `position`, for what is of no interest is not written.
+    saved: Position,
     state: ProjectionState,
     pace: Pace,
     ledger: Arc<Ledger>,
@@ -102,6 +110,7 @@ impl Projector {
         let usable_from = AtomicU64::new(if position == Position::ZERO { head.get() } else { 0 });
         let progress = Progress {
             position,
+            saved: position,
             state,
             pace: Pace::begin(position.get()),
             ledger: Arc::new(ledger.clone()),
@@ -151,8 +160,10 @@ impl Projector {
 
     pub(crate) async fn status(&self, answers: bool) -> Result<ProjectionStatus, StoreError> {
         let head = self.store.head().await?;
-        let Progress { position, mut state, pace, ledger, rebuild } = self.progress.borrow().clone();
-        if state == ProjectionState::CatchingUp && position >= head {
+        // Who has not taken the lead yet may have to stand by.
+        let leads = self.lead.lock().await.is_some();
+        let Progress { position, mut state, pace, ledger, rebuild, .. } = self.progress.borrow().clone();
+        if state == ProjectionState::CatchingUp && position >= head && leads {
             state = ProjectionState::Live;
         }
         let catches_up = state == ProjectionState::CatchingUp;
@@ -176,9 +187,15 @@ impl Projector {
 
     /// Tells all who wait how far it is.
     fn show(&self, written: &Written, state: Option<ProjectionState>) {
+        self.show_at(written, written.position, state);
+    }
+
+    /// As [`show`](Self::show), where nothing of interest is between what was written and `passed`.
+    fn show_at(&self, written: &Written, passed: Position, state: Option<ProjectionState>) {
         self.progress.send_modify(|progress| {
-            progress.position = written.position;
-            progress.pace.update(written.position.get());
+            progress.position = passed;
+            progress.saved = written.position;
+            progress.pace.update(passed.get());
             if *progress.ledger != written.ledger {
                 progress.ledger = Arc::new(written.ledger.clone());
             }
@@ -222,8 +239,25 @@ impl Projector {
 
     /// Begins to read a consistent state of the read model, which has at least the events up to the returned position.
     pub(crate) async fn read(&self) -> Result<(Box<dyn ReadModelTx>, Position), ProjectionError> {
-        let position = self.progress.borrow().position;
-        Ok((self.model.read().await?, position))
+        let deadline = Instant::now() + WAIT_FOR_WHOLE;
+        loop {
+            let Progress { position, saved, .. } = *self.progress.borrow();
+            let tx = self.model.read().await?;
+            let found = tx.checkpoint().unwrap_or(saved);
+            if found >= saved && position >= self.usable_from() {
+                return Ok((tx, position));
+            }
+            // It was removed: what is there now is empty, or a part, until it has been built anew.
+            drop(tx);
+            if found < saved {
+                self.moved.notify_one();
+            }
+            if Instant::now() >= deadline {
+                let (name, at_least) = (self.name(), saved.max(self.usable_from()));
+                return Err(ProjectionError::Behind { name, position: found.min(position), at_least });
+            }
+            sleep(LOOK).await;
+        }
     }
 }
 

@@ -66,7 +66,10 @@ impl Projector {
         let forgiven = self.live(&*self.written.lock().await).ledger;
         let built = self.build_and_swap(fresh, cursor, head, &forgiven, report).await;
         self.progress.send_modify(|progress| progress.rebuild = None);
-        let (written, verified_against) = built?;
+        let (written, verified_against) = built.map_err(|error| match error {
+            told @ ProjectionError::NotVerified { .. } => told,
+            source => ProjectionError::NotRebuilt { name: self.name(), source: Box::new(source) },
+        })?;
         self.mended.notify_one();
         Ok(Rebuilt {
             projection: self.name(),

@@ -21,6 +21,7 @@ pub enum ProjectionState {
     /// It stopped at an event; the others go on. It is tried again now and then, and at once after a rebuild.
     Failed {
         /// The event; 0 when the read model as a whole cannot be used.
+        #[serde(rename = "stopped_at")]
         position: Position,
         /// What is known of the event.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,9 +159,10 @@ pub enum GapVerdict {
 pub enum ProjectionError {
     /// It stopped at an event.
     #[error(
-        "the projection {name:?} stopped at position {position}{}: {reason}; it is tried again now and then; when the \
-         cause is gone, it goes on; to go on without this event, skip it, or park its key",
-        told(.event.as_deref())
+        "the projection {name:?} stopped at position {position}{}: {reason}; what was before is in the read model, and it \
+         goes on by itself when the cause is gone{}",
+        told(.event.as_deref()),
+        way_on(name, *position, .event.as_deref())
     )]
     Stopped {
         /// The projection.
@@ -232,6 +234,30 @@ pub enum ProjectionError {
         /// Why not.
         reason: String,
     },
+    /// A rebuild did not come to its end.
+    #[error("the rebuild of {name:?} failed, and the one before goes on answering: {source}")]
+    NotRebuilt {
+        /// The projection.
+        name: &'static str,
+        /// Why.
+        source: Box<ProjectionError>,
+    },
+    /// A parked key was to be released, and one of its events still fails.
+    #[error(
+        "the key {key:?} of {name:?} stays parked, from position {}{}: {reason}; release it again when the cause is gone, or \
+         go on without this event: `projections skip {name} {}`",
+        .event.position, told(Some(.event)), .event.position
+    )]
+    StaysParked {
+        /// The projection.
+        name: &'static str,
+        /// The key.
+        key: String,
+        /// The event that fails.
+        event: Box<FailedEvent>,
+        /// What the projection said.
+        reason: String,
+    },
     /// There is nothing to go back to.
     #[error("{name:?} has no earlier version or build to go back to: build it anew instead")]
     NothingBefore {
@@ -258,5 +284,17 @@ pub enum ProjectionError {
 }
 
 fn told(event: Option<&FailedEvent>) -> String {
-    event.map(|event| format!(", {} of {}", event.event_type, event.stream)).unwrap_or_default()
+    let told = |event: &FailedEvent| format!(", {} of {} (id {})", event.event_type, event.stream, event.id);
+    event.map(told).unwrap_or_default()
+}
+
+/// How to go on without an event, where it is one that is to blame.
+fn way_on(name: &str, position: Position, event: Option<&FailedEvent>) -> String {
+    let way = || {
+        format!(
+            "; to go on without this event: `projections skip {name} {position}`, or without all of its key: `projections \
+             park {name} {position}`"
+        )
+    };
+    event.map(|_| way()).unwrap_or_default()
 }

@@ -269,7 +269,7 @@ async fn unknown_events_are_passed_by_and_unreadable_ones_named() {
     assert_eq!((done.state.count, done.version), (6, Version::new(4)));
     append("CounterIncremented", r#"{"by":"many"}"#).await;
     let error = app.state("counter", "a", At::Now).await.unwrap_err().to_string();
-    assert!(error.contains("CounterIncremented at position 5 cannot be read"), "{error}");
+    assert!(error.contains("CounterIncremented at position 5, of counter-a, cannot be read"), "{error}");
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! Events of older forms are read as those of today, wherever events are read.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use annals_app::{
-    Aggregate, App, At, Command, Context, DomainError, Event, Projection, ProjectionState, State, StoredForm,
-    Upcaster, decode_events,
+    Aggregate, App, At, Command, Context, DomainError, Event, GapVerdict, Projection, ProjectionState, State,
+    StoredForm, Upcaster, decode_events,
 };
 use annals_core::{
     AppendRequest, BoxError, Category, EventStore, EventType, Filter, MemoryStore, NewEvent, ReadModelStore,
@@ -14,6 +15,9 @@ use annals_core::{
 use annals_sqlite::SqliteReadModels;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+/// Whether the program is the next one, whose upcaster of `Limped` was mended.
+static IS_MENDED: AtomicBool = AtomicBool::new(false);
 
 /// Steps were counted once; later a step and a turn were one event; and steps in place were recorded.
 const UPCASTERS: &[Upcaster] = &[
@@ -32,6 +36,16 @@ const UPCASTERS: &[Upcaster] = &[
         },
     },
     Upcaster { from: "SteppedInPlace", upcast: |_| Ok(Vec::new()) },
+    Upcaster {
+        from: "Limped",
+        upcast: |form| {
+            let steps = form.payload["steps"].as_u64();
+            // One who limps did not say how many steps at first: thought of in the mended form only.
+            let steps = steps.or(IS_MENDED.load(Ordering::SeqCst).then_some(0));
+            let payload = json!({"metres": steps.ok_or("expected a number of steps")?});
+            Ok(vec![StoredForm { event_type: "Walked.2".to_owned(), payload }])
+        },
+    },
 ];
 
 #[derive(Event, Serialize, Deserialize, Debug, PartialEq)]
@@ -169,4 +183,38 @@ async fn an_upcaster_that_fails_is_told_with_its_event() {
     assert!(told.contains("expected a number of steps"), "{told}");
     // The event before it counts.
     assert_eq!(rows(&models).await, ["Walked { metres: 3 }"]);
+}
+
+#[tokio::test]
+async fn after_an_upcaster_is_mended_all_goes_on_by_itself() {
+    let (store, models) =
+        (Arc::new(MemoryStore::default()), Arc::new(SqliteReadModels::temporary().unwrap()));
+    append(&store, "ann", "Limped", json!({"steps": 3})).await;
+    append(&store, "ann", "Limped", json!({})).await;
+    append(&store, "ann", "Limped", json!({"steps": 5})).await;
+    let start = async || {
+        let app = App::new("walks").aggregate::<Walker>().projection(Walks);
+        app.start(Arc::clone(&store) as _, Arc::clone(&models) as _).await.unwrap()
+    };
+    let app = start().await;
+    let told = app.catch_up(Duration::from_secs(5)).await.unwrap_err().to_string();
+    let id = store.read(annals_core::ReadRequest::new(Filter::all())).await.unwrap().events[1].id();
+    let named = format!("\"walks\" stopped at position 2, Limped of walker-ann (id {id})");
+    assert!(told.contains(&named) && told.contains("expected a number of steps"), "{told}");
+    let refused = app.execute::<Walker>("ann", WalkerCommand::Walk { metres: 1 }).await.unwrap_err();
+    let told = refused.to_string();
+    assert!(told.contains("the event Limped at position 2, of walker-ann, cannot be read"), "{told}");
+    assert_eq!(store.head().await.unwrap().get(), 3, "nothing was written");
+    let other = app.execute::<Walker>("ben", WalkerCommand::Walk { metres: 1 }).await;
+    other.expect("the other entities are as before");
+    drop(app);
+
+    IS_MENDED.store(true, Ordering::SeqCst);
+    let app = start().await;
+    app.catch_up(Duration::from_secs(5)).await.unwrap();
+    let walked = [3, 0, 5, 1].map(|metres: u64| format!("Walked {{ metres: {metres} }}"));
+    assert_eq!(rows(&models).await, walked, "every event, once, in order");
+    assert_eq!(app.prove("walks").await.unwrap().verdict, GapVerdict::Complete);
+    let done = app.execute::<Walker>("ann", WalkerCommand::Walk { metres: 1 }).await.unwrap();
+    assert_eq!(done.state.metres, 9);
 }

@@ -1,9 +1,9 @@
 //! `projections`, with what can be done about one, and `rebuild`.
 
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use annals_app::{RebuildProgress, RunningApp};
+use annals_app::{ProjectionState, ProjectionStatus, RebuildProgress, RunningApp};
 use annals_core::Position;
 use clap::{Args, Subcommand};
 
@@ -65,7 +65,7 @@ impl Projections {
         let Some(care) = self.care else {
             // One that has stopped or is behind is just what is to be shown.
             let _ = app.catch_up(GLANCE).await;
-            return session.output().print(&app.projections().await?);
+            return session.output().print(&settled(&app).await?);
         };
         // Where it stops shows when it gets there.
         let _ = app.catch_up_projection(care.projection(), PATIENCE).await;
@@ -78,6 +78,19 @@ impl Projections {
         let mut all = app.projections().await?;
         all.retain(|status| status.name == name);
         session.output().print(&all)
+    }
+}
+
+/// Where projections stand when each knows whether it keeps its read model or stands by.
+async fn settled(app: &RunningApp) -> Result<Vec<ProjectionStatus>, Failure> {
+    let begun = Instant::now();
+    loop {
+        let all = app.projections().await?;
+        let is_settled = |status: &ProjectionStatus| status.state != ProjectionState::CatchingUp;
+        if all.iter().all(is_settled) || begun.elapsed() >= GLANCE {
+            return Ok(all);
+        }
+        tokio::time::sleep(GLANCE / 100).await;
     }
 }
 
