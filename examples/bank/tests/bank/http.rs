@@ -5,7 +5,11 @@ use serde_json::{Value, json};
 use crate::program::{Place, synthetic};
 
 /// Sends a request to the service; the answer's status, headers and JSON.
-fn send(url: &str, headers: &[(&str, &str)], body: Option<&str>) -> (u16, ureq::http::HeaderMap, Value) {
+pub(crate) fn send(
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<&str>,
+) -> (u16, ureq::http::HeaderMap, Value) {
     let config = ureq::Agent::config_builder().http_status_as_error(false).build();
     let agent: ureq::Agent = config.into();
     let mut answer = match body {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod as_of;
+mod bad_days;
 mod bad_input;
 mod demo;
 mod events;
