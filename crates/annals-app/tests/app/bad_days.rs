@@ -1,7 +1,7 @@
 //! What `docs/bad-days.md` says about events that a projection fails on, far into a long history.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use annals_app::*;
@@ -104,4 +104,63 @@ async fn a_fresh_answer_names_the_event_that_fails_too() {
     let told = app.ask(question).fresh().await.unwrap_err().to_string();
     let expected = "stopped at position 3, CounterIncremented of counter-a (id ";
     assert!(told.contains(expected) && told.contains("thirteen"), "{told}");
+}
+
+/// Needs much room; there is none while the disk is `full`.
+struct Fills {
+    full: Arc<AtomicBool>,
+}
+
+impl Projection for Fills {
+    const NAME: &'static str = "fills";
+    const VERSION: u32 = 1;
+
+    fn filter(&self) -> Filter {
+        Filter::all()
+    }
+
+    async fn prepare(&self, tx: &mut dyn ReadModelTx) -> Result<(), BoxError> {
+        tx.execute("CREATE TABLE IF NOT EXISTS fills (room BLOB)", &[]).await?;
+        Ok(())
+    }
+
+    async fn apply(&self, tx: &mut dyn ReadModelTx, events: &[RecordedEvent]) -> Result<(), BoxError> {
+        // SQLite then says what it says on a full disk.
+        let most = if self.full.load(Ordering::SeqCst) { 1 } else { 1 << 30 };
+        let sqlite = annals_sqlite::connection(tx).ok_or("not on SQLite")?;
+        sqlite.query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(()))?;
+        for _ in events {
+            tx.execute("INSERT INTO fills VALUES (zeroblob(100000))", &[]).await?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_event_is_blamed_for_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = Arc::new(SqliteReadModels::in_folder(folder.path()).unwrap());
+    let full = Arc::new(AtomicBool::new(true));
+    let store = Arc::new(MemoryStore::default());
+    let event = || NewEvent::new(StreamName::new("thing-1").unwrap(), EventType::new("Happened").unwrap());
+    store.append(AppendRequest::new([event(), event(), event()])).await.unwrap();
+    let app = App::new("things").projection(Fills { full: Arc::clone(&full) });
+    let app = app.start(store, models as _).await.unwrap();
+    let told = app.catch_up(PATIENCE).await.unwrap_err().to_string();
+    let path = folder.path().canonicalize().unwrap();
+    let disk = format!("if the disk that has {} is full, free some space and try again", path.display());
+    assert!(told.contains("is full") && told.contains(&disk), "{told}");
+    assert!(!told.contains("skip") && !told.contains("Happened"), "{told}");
+    let state = app.projections().await.unwrap().remove(0).state;
+    assert!(matches!(state, ProjectionState::Failed { event: None, .. }), "{state:?}");
+    assert!(app.skip("fills", Position::new(1)).await.is_err(), "there is no event to be skipped");
+    full.store(false, Ordering::SeqCst);
+    // Without a word: it is tried again.
+    let begun = Instant::now();
+    while app.catch_up(PATIENCE).await.is_err() {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let proof = app.prove("fills").await.unwrap();
+    assert_eq!((proof.verdict, proof.seen), (GapVerdict::Complete, Some(3)));
 }

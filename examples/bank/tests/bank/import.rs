@@ -167,7 +167,7 @@ fn a_pipe_is_imported_whole() {
 #[test]
 fn an_import_that_waits_for_a_pipe_can_be_interrupted() {
     let place = Place::new();
-    let (file, sums) = large_file(&place);
+    let (file, sums) = large_file(&place, 60_000);
     let mut command = place.command(&["import", "-"]);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -212,7 +212,7 @@ fn a_rejected_row_opens_no_account() {
 #[test]
 fn processes_that_share_a_store_count_each_event_once() {
     let place = Place::with_store("sqlite:shared.sqlite");
-    let (file, sums) = large_file(&place);
+    let (file, sums) = large_file(&place, 60_000);
     let start = |arguments: &[&str]| {
         let mut command = place.command(arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
@@ -263,11 +263,11 @@ fn another_file_is_refused_untouched() {
     assert!(!place.path().join("bank-data").exists(), "no store is made for nothing");
 }
 
-/// A file large enough that a signal comes before its end.
-fn large_file(place: &Place) -> (String, BTreeMap<u64, (u64, i64)>) {
+/// A file of so many rows, with which work takes long enough for a signal to come before its end.
+pub(crate) fn large_file(place: &Place, rows: u64) -> (String, BTreeMap<u64, (u64, i64)>) {
     let header = std::fs::read_to_string(synthetic()).unwrap().lines().next().unwrap().to_owned();
     let mut text = format!("{header}\n");
-    for n in 0..60_000_u64 {
+    for n in 0..rows {
         let kind = if n % 3 == 0 { "VYDAJ\";\"VYBER" } else { "PRIJEM\";\"VKLAD" };
         let day = 101 + n / 3_000;
         text += &format!("{n};{};930{day};\"{kind}\";{}.{:02};0.00;\"\";;\n", n % 977, n % 500, n % 100);
@@ -280,7 +280,7 @@ fn large_file(place: &Place) -> (String, BTreeMap<u64, (u64, i64)>) {
 fn killed_or_interrupted_imports_end_in_the_same_result() {
     let seed: u64 = std::env::var("ANNALS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(11);
     let place = Place::new();
-    let (file, sums) = large_file(&place);
+    let (file, sums) = large_file(&place, 60_000);
     let (mut killed, mut interrupted) = (0, 0);
     for round in 0..12_u64 {
         let mut command = place.command(&["import", &file]);

@@ -4,6 +4,7 @@
 mod as_of;
 mod bad_days;
 mod bad_input;
+mod bad_rebuilds;
 mod demo;
 mod events;
 mod http;
