@@ -251,6 +251,7 @@ impl Projector {
             drop(tx);
             if found < saved {
                 self.moved.notify_one();
+                self.mended.notify_one();
             }
             if Instant::now() >= deadline {
                 let (name, at_least) = (self.name(), saved.max(self.usable_from()));

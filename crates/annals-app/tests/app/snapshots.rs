@@ -221,3 +221,65 @@ async fn without_a_place_for_snapshots_all_goes_on() {
     }
     assert_eq!(app.state("counter", "a", At::Now).await.unwrap().state["count"], 250);
 }
+
+/// The counter of the next version of the program: its state has another shape, the events are the same.
+mod reshaped {
+    use annals_app::{Aggregate, Context, State};
+    use serde::{Deserialize, Serialize};
+
+    use crate::domain::{CounterCommand, CounterError, CounterEvent};
+
+    #[derive(Default, Clone, Serialize, Deserialize, State, Debug, PartialEq)]
+    #[annals(crate = annals_app)]
+    pub struct Counter {
+        /// What was `count` before; and `count` is now of something else. An old state would fit, and be wrong.
+        pub sum: u64,
+        #[serde(default)]
+        pub count: u64,
+    }
+
+    impl Aggregate for Counter {
+        const CATEGORY: &'static str = "counter";
+        type Command = CounterCommand;
+        type Event = CounterEvent;
+        type Error = CounterError;
+
+        fn handle(&self, _: &CounterCommand, _: &Context) -> Result<Vec<CounterEvent>, CounterError> {
+            Ok(vec![crate::domain::incremented(1)])
+        }
+
+        fn apply(&mut self, event: &CounterEvent) {
+            if let CounterEvent::Incremented { by, .. } = event {
+                self.sum += by;
+                self.count += 1;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_state_of_another_shape_is_folded_anew_and_both_programs_are_right() {
+    let counters = Counters::new();
+    let app = counters.start().await;
+    for _ in 0..250 {
+        app.execute::<Counter>("a", CounterCommand::Increment { by: 2 }).await.unwrap();
+    }
+    counters.saved(200).await;
+    drop(app);
+    let next = annals_app::App::new("counters").aggregate::<reshaped::Counter>();
+    let next = next.start(Arc::clone(&counters.store) as _, Arc::clone(&counters.models) as _).await.unwrap();
+    let before = counters.store.1.load(Ordering::Relaxed);
+    let view = next.state("counter", "a", At::Now).await.unwrap();
+    assert_eq!(
+        view.state,
+        serde_json::json!({"sum": 500, "count": 250}),
+        "nothing of the old state is in it"
+    );
+    let read = counters.store.1.load(Ordering::Relaxed) - before;
+    assert_eq!(read, 250, "it is made from the events");
+    let done = next.execute::<reshaped::Counter>("a", CounterCommand::Increment { by: 1 }).await.unwrap();
+    assert_eq!(done.state, reshaped::Counter { sum: 501, count: 251 });
+    drop(next);
+    // And back again, when the next version was none.
+    assert_eq!(counters.count(&counters.start().await, At::Now).await.1, 501);
+}
