@@ -233,7 +233,11 @@ impl Inner {
         if building.strong_count() > 0 {
             return Err("a rebuild of it is under way: swap that in, or drop it".into());
         }
-        let live = Live::open(&self.name, &self.builds, self.builds.next()?)?;
+        let build = self.builds.next()?;
+        let live = Live::open(&self.name, &self.builds, build).inspect_err(|_| {
+            // The disk may be full: what was begun gives its room back. What cannot be removed is a stray.
+            let _ = remove_database(&self.builds.path_of(build));
+        })?;
         let built = SqliteReadModel::with(&self.name, self.builds.clone(), true, live, self.shared.clone());
         *building = Arc::downgrade(&built);
         Ok(built)

@@ -61,10 +61,13 @@ impl Projector {
     ) -> Result<Rebuilt, ProjectionError> {
         let begun = Instant::now();
         self.need_lead().await?;
-        let fresh = self.model.begin_rebuild().await?;
-        fresh.bind(&self.store.store_id()).await?;
-        let forgiven = self.live(&*self.written.lock().await).ledger;
-        let built = self.build_and_swap(fresh, cursor, head, &forgiven, report).await;
+        let built = async {
+            let fresh = self.model.begin_rebuild().await?;
+            fresh.bind(&self.store.store_id()).await?;
+            let forgiven = self.live(&*self.written.lock().await).ledger;
+            self.build_and_swap(fresh, cursor, head, &forgiven, report).await
+        };
+        let built = built.await;
         self.progress.send_modify(|progress| progress.rebuild = None);
         let (written, verified_against) = built.map_err(|error| match error {
             told @ ProjectionError::NotVerified { .. } => told,
