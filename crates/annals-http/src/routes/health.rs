@@ -27,7 +27,18 @@ pub(super) async fn index(State(service): State<Service>) -> Json<serde_json::Va
         "queries": queries.collect::<Vec<_>>(),
         "states": states.collect::<Vec<_>>(),
         "events": ["GET /events", "GET /streams", "GET /streams/{stream}"],
-        "projections": ["GET /projections", "POST /projections/{projection}/rebuild"],
+        "past": "GET /queries/… also with annals-position=, annals-at= or annals-occurred-at=",
+        "projections": [
+            "GET /projections",
+            "GET /projections/{projection}/proof",
+            "POST /projections/{projection}/rebuild",
+            "POST /projections/{projection}/retry",
+            "POST /projections/{projection}/skip?position=",
+            "POST /projections/{projection}/park?position=",
+            "POST /projections/{projection}/release?key=",
+            "POST /projections/{projection}/roll-back",
+            "POST /projections/{projection}/roll-forward",
+        ],
         "health": ["GET /healthz", "GET /readyz"],
     }))
 }

@@ -4,6 +4,11 @@ use serde_json::json;
 
 use crate::program::Place;
 
+/// On each kind of store that keeps events.
+fn places() -> [Place; 2] {
+    [Place::new(), Place::with_store("sqlite:bank.sqlite")]
+}
+
 fn opened(place: &Place) {
     place.json(&["execute", "account", "7", "OpenAccount", "owner=Ann", "overdraft_limit=100.00"]);
     place.json(&["execute", "account", "7", "DepositMoney", "amount=250.00"]);
@@ -14,8 +19,11 @@ fn opened(place: &Place) {
 
 #[test]
 fn what_may_be_spent_is_known_from_memory() {
-    let place = Place::new();
-    opened(&place);
+    places().iter().for_each(spends_from_memory);
+}
+
+fn spends_from_memory(place: &Place) {
+    opened(place);
     let ask = |amount: &str| place.json(&["query", "CanPay", "account=7", &format!("amount={amount}")]);
     let answer = ask("200.00");
     assert_eq!(answer, json!({"account": "7", "can_pay": true, "available": "200.00", "currency": "CZK"}));
@@ -34,8 +42,11 @@ fn what_may_be_spent_is_known_from_memory() {
 
 #[test]
 fn transactions_are_found_by_their_words() {
-    let place = Place::new();
-    opened(&place);
+    places().iter().for_each(finds_by_words);
+}
+
+fn finds_by_words(place: &Place) {
+    opened(place);
     let find = |text: &str| place.json(&["query", "FindTransactions", &format!("text={text}")]);
     let found = find("rent");
     assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
@@ -48,8 +59,11 @@ fn transactions_are_found_by_their_words() {
 
 #[test]
 fn read_models_are_rebuilt_in_one_pass_proved_and_taken_back() {
-    let place = Place::new();
-    opened(&place);
+    places().iter().for_each(rebuilds_and_takes_back);
+}
+
+fn rebuilds_and_takes_back(place: &Place) {
+    opened(place);
     let names = ["balances", "statements", "spending", "transactions"];
     let rebuilt = place.json(&[&["rebuild"], &names[..]].concat());
     for (index, name) in names.iter().enumerate() {
