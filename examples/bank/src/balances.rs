@@ -93,6 +93,22 @@ impl KeyedProjection for Balances {
         .await?;
         Ok(())
     }
+
+    /// No build takes over in which the bank would owe more, or less, than in the one before.
+    async fn check(&self, before: &mut dyn ReadModelTx, built: &mut dyn ReadModelTx) -> Result<(), BoxError> {
+        let (before, built) = (owed(before).await?, owed(built).await?);
+        if before != built {
+            return Err(format!("the balances come to {built}, expected {before} as before").into());
+        }
+        Ok(())
+    }
+}
+
+/// What is on all accounts together.
+async fn owed(tx: &mut dyn ReadModelTx) -> Result<Amount, BoxError> {
+    let rows = tx.query("SELECT COALESCE(SUM(balance), 0) AS owed FROM balances", &[]).await?;
+    let owed = rows.first().map(|row| row.get("owed")).transpose()?;
+    Ok(Amount::from_hundredths(owed.unwrap_or(0)))
 }
 
 impl Change {
