@@ -20,6 +20,13 @@ pub struct Mark {
     build: Option<FileMark>,
 }
 
+impl Mark {
+    /// Whether there was a file. One that is removed while it is being opened has a mark without it, which stays the same.
+    pub fn is_of_a_file(&self) -> bool {
+        self.build.is_some()
+    }
+}
+
 /// A file's identity. A replaced file has another number, or, where there are no numbers, another time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct FileMark {
@@ -283,6 +290,7 @@ mod tests {
         assert_ne!(said, mark);
         std::fs::remove_file(builds.path_of(0)).unwrap();
         assert_ne!(builds.mark(0), said);
+        assert!(said.is_of_a_file() && !builds.mark(0).is_of_a_file());
     }
 
     #[test]

@@ -164,16 +164,21 @@ impl Inner {
         self.lead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_current(&self, live: &Live) -> bool {
+        let mark = live.mark();
+        mark.is_of_a_file() && *mark == self.builds.mark(live.build)
+    }
+
     /// The file that is the current one now. Another process may have swapped in another, somebody may have removed it.
     fn live(&self) -> Result<Arc<Live>, BoxError> {
         let live = Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner));
-        if self.is_rebuild || *live.mark() == self.builds.mark(live.build) {
+        if self.is_rebuild || self.is_current(&live) {
             return Ok(live);
         }
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
         self.builds.make_folder()?;
         let _alone = self.builds.lock_folder();
-        if *live.mark() != self.builds.mark(live.build) {
+        if !self.is_current(&live) {
             self.replace(&mut live, open_current(&self.name, &self.builds)?)?;
         }
         Ok(Arc::clone(&live))
@@ -191,6 +196,14 @@ impl Inner {
 
     fn snapshot(&self) -> Result<Snapshot, BoxError> {
         let live = self.live()?;
+        match self.snapshot_of(&live) {
+            // Its file was removed, or another took its place, in just this moment.
+            Err(_) if !self.is_current(&live) => self.snapshot_of(&*self.live()?),
+            begun => begun,
+        }
+    }
+
+    fn snapshot_of(&self, live: &Live) -> Result<Snapshot, BoxError> {
         let snapshot = Snapshot::begin(Arc::clone(&self.shared.threads), Arc::clone(&live.pool), CHECKPOINT)?;
         snapshot.ok_or_else(|| CLOSED.into())
     }

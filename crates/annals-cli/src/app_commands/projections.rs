@@ -11,7 +11,7 @@ use crate::remote::{Remote, RemoteRequest, path};
 use crate::{Failure, Session};
 
 /// Projections are given this long to show where they stand.
-const GLANCE: Duration = Duration::from_millis(500);
+const GLANCE: Duration = Duration::from_secs(2);
 /// A projection may take this long until it comes to the event that it fails on.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -64,7 +64,6 @@ impl Projections {
         let app = session.start_on_existing().await?;
         let Some(care) = self.care else {
             // One that has stopped or is behind is just what is to be shown.
-            let _ = app.catch_up(GLANCE).await;
             return session.output().print(&settled(&app).await?);
         };
         // Where it stops shows when it gets there.
@@ -81,7 +80,7 @@ impl Projections {
     }
 }
 
-/// Where projections stand when each knows whether it keeps its read model or stands by.
+/// Where projections stand when each is live, stands by or has stopped, if that comes soon.
 async fn settled(app: &RunningApp) -> Result<Vec<ProjectionStatus>, Failure> {
     let begun = Instant::now();
     loop {
@@ -90,7 +89,7 @@ async fn settled(app: &RunningApp) -> Result<Vec<ProjectionStatus>, Failure> {
         if all.iter().all(is_settled) || begun.elapsed() >= GLANCE {
             return Ok(all);
         }
-        tokio::time::sleep(GLANCE / 100).await;
+        tokio::time::sleep(GLANCE / 400).await;
     }
 }
 

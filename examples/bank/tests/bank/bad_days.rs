@@ -176,8 +176,8 @@ fn deposit(serving: &Serving) -> String {
     headers["annals-position"].to_str().unwrap().to_owned()
 }
 
-fn stands(place: &Place, serving: &Serving) -> Vec<Value> {
-    let all = place.json(&["projections", "--server", &serving.url]);
+fn stands(serving: &Serving) -> Vec<Value> {
+    let (_, _, all) = send(&format!("{}/projections", serving.url), &[], None);
     all.as_array().unwrap().iter().map(|status| status["status"].clone()).collect()
 }
 
@@ -186,11 +186,9 @@ fn a_second_process_stands_by_and_takes_over_when_the_first_is_killed() {
     let place = Place::with_store("sqlite:two.sqlite");
     place.json(&["import", &synthetic()]);
     let first = place.serve();
-    until("the first to lead", Duration::from_secs(5), || {
-        (stands(&place, &first) == ["live"; 2]).then_some(())
-    });
+    until("the first to lead", Duration::from_secs(5), || (stands(&first) == ["live"; 2]).then_some(()));
     let second = place.serve();
-    let waits = || (stands(&place, &second) == ["standing-by"; 2]).then_some(());
+    let waits = || (stands(&second) == ["standing-by"; 2]).then_some(());
     until("the second to stand by", Duration::from_secs(5), waits);
     for (n, by) in [&first, &second, &first, &second].into_iter().enumerate() {
         let position = deposit(by);
@@ -208,10 +206,9 @@ fn a_second_process_stands_by_and_takes_over_when_the_first_is_killed() {
     signal(first.process_id(), "KILL");
     let begun = Instant::now();
     until("the second to take over", Duration::from_secs(5), || {
-        (stands(&place, &second) == ["live"; 2]).then_some(())
+        (stands(&second) == ["live"; 2]).then_some(())
     });
-    // It takes 20 ms; a machine with other work to do may be slow to run the program that looks.
-    println!("took over after {:?}, told by a program that was started to ask", begun.elapsed());
+    println!("took over after {:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let position = deposit(&second);
     assert_eq!(transactions(&second, &position), 19, "nothing is counted twice, nothing is missed");
@@ -227,7 +224,7 @@ fn beside_a_service_a_reader_stands_by_and_answers() {
     let place = Place::new();
     place.json(&["import", &synthetic()]);
     let serving = place.serve();
-    until("it to lead", Duration::from_secs(5), || (stands(&place, &serving) == ["live"; 2]).then_some(()));
+    until("it to lead", Duration::from_secs(5), || (stands(&serving) == ["live"; 2]).then_some(()));
     let position = deposit(&serving);
     assert_eq!(transactions(&serving, &position), 15);
     let all = place.json(&["projections"]);
@@ -244,22 +241,22 @@ fn a_deleted_read_model_is_built_anew_while_the_service_runs() {
     let url = format!("{}/queries/Balances", serving.url);
     assert_eq!(send(&url, &[], None).2, before);
     for asked in [true, false, true] {
-        for end in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(
-                place.path().join(format!("bank-data/read-models/balances-v1.sqlite{end}")),
-            );
-        }
+        std::fs::remove_file(place.path().join("bank-data/read-models/balances-v1.sqlite")).unwrap();
         // Asked or not, it is built anew; whoever asks meanwhile gets all or a clear problem, never a part.
         let (mut answers, mut problems) = (0, 0);
+        let begun = Instant::now();
         while asked && answers < 20 {
             let (code, headers, answer) = send(&url, &[], None);
             match code {
                 200 => assert_eq!(answer, before),
                 _ => {
-                    assert_eq!((code, &answer["code"]), (503, &"read-model-behind".into()), "{answer}");
+                    // The file may go in the middle of a write as well; then it is tried again in a second.
+                    let known = ["read-model-behind", "read-model-failed", "projection-stopped"];
+                    assert!(code == 503 && known.iter().any(|known| answer["code"] == *known), "{answer}");
                     assert!(headers.contains_key("retry-after"));
+                    assert!(begun.elapsed() < Duration::from_secs(10), "{answer}");
                     problems += 1;
-                    assert!(problems < 100);
+                    std::thread::sleep(Duration::from_millis(10));
                 }
             }
             answers += u64::from(code == 200);
