@@ -15,6 +15,8 @@
 
 mod builds;
 mod folder;
+mod open_builds;
 
 pub use builds::{Builds, LeadLock, Mark, Standing};
 pub use folder::{ModelFolder, NameProblem, check_name};
+pub use open_builds::{Build, OpenBuilds, Opened, Problem, Rebuilding};
