@@ -116,7 +116,8 @@ impl Projector {
     /// Finds out where the read model is, which another process, or nobody, may have moved.
     async fn load(&self) -> Result<(), ProjectionError> {
         let mut written = self.written.lock().await;
-        let is_of_this_store = !is_of_another_store(&self.progress.borrow().state);
+        let was_of_this_store = !is_of_another_store(&self.progress.borrow().state);
+        let is_of_this_store = was_of_this_store && self.model.bind(&self.store.store_id()).await?;
         let mut bookmark = self.model.bookmark().await?;
         if is_of_this_store {
             let nothing = Ledger::default();
@@ -126,6 +127,10 @@ impl Projector {
         let ledger = Ledger::of(self.name(), &bookmark)?;
         *written = Written { position: bookmark.position, ledger };
         if !is_of_this_store {
+            let (name, position, head) = (self.name(), written.position, self.store.head().await?);
+            let error = ProjectionError::NotOfThisStore { name, position, head }.to_string();
+            let state = ProjectionState::Failed { position: Position::ZERO, event: None, error };
+            self.show(&written, Some(state));
             return Ok(());
         }
         self.notice_removal(written.position).await?;
@@ -148,7 +153,6 @@ impl Projector {
     /// One that was removed answers again when it is whole.
     async fn notice_removal(&self, position: Position) -> Result<(), ProjectionError> {
         if position == Position::ZERO && self.progress.borrow().position > Position::ZERO {
-            self.model.bind(&self.store.store_id()).await?;
             self.usable_from.fetch_max(self.store.head().await?.get(), Ordering::SeqCst);
         }
         Ok(())

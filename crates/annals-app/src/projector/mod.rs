@@ -79,11 +79,14 @@ impl Projector {
     ) -> Result<Self, ProjectionError> {
         let name = projection.name();
         let model = models.open(name, projection.version()).await?;
-        let of_this_store = model.bind(&store.store_id()).await?;
+        let lead = model.try_lead().await?;
         let mut bookmark = model.bookmark().await?;
+        // Who stands by writes nothing. The one that leads has bound it before anything else was in it.
+        let is_bound = lead.is_some() || bookmark != Bookmark::default();
+        let of_this_store = !is_bound || model.bind(&store.store_id()).await?;
         let head = store.head().await?;
         let is_usable = of_this_store && bookmark.position <= head;
-        if is_usable {
+        if is_usable && lead.is_some() {
             let nothing = Ledger::default();
             let target = Target { model: &*model, projection: &projection, forgiven: &nothing };
             target.prepare(bookmark.position).await?;
@@ -91,7 +94,7 @@ impl Projector {
         }
         let position = bookmark.position;
         let mut ledger = Ledger::of(name, &bookmark)?;
-        if has_older && bookmark == Bookmark::default() {
+        if has_older && lead.is_some() && bookmark == Bookmark::default() {
             // The earlier version answers until this one is whole and was looked at, also after a restart in between.
             ledger.withdrawn = Some(BEING_BUILT.to_owned());
             let (at, notes) = (Position::ZERO, Some(ledger.to_notes()));
@@ -122,7 +125,7 @@ impl Projector {
             models,
             model,
             feed,
-            lead: Mutex::default(),
+            lead: Mutex::new(lead),
             written: Mutex::new(Written { position, ledger }),
             progress: watch::Sender::new(progress),
             usable_from,

@@ -22,7 +22,7 @@ fn names_and_amounts_that_cannot_be_are_refused() {
         (&["execute", "account", "1", "WithdrawMoney", "amount=5"], 3, "only 0.00 CZK are available"),
         (&["execute", "account", "1", "Deposit"], 2, "there are: OpenAccount"),
         (&["execute", "acount", "1", "DepositMoney"], 2, "there are: account"),
-        (&["query", "Balance"], 2, "there are: BalanceOf, Balances, Statement, Totals"),
+        (&["query", "Balance"], 2, "there are: BalanceOf, Balances, CanPay, "),
         (&["query", "Statement", "account=1", "month=march"], 2, "is no month"),
         (&["query", "BalanceOf", "account=9"], 1, "there is no account \"9\""),
         (&["state", "account", "1", "--version", "7"], 1, "it has 1 events"),
