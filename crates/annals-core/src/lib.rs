@@ -24,6 +24,7 @@ mod order;
 mod read;
 mod read_model;
 mod recorded;
+mod row;
 mod store;
 mod subscription;
 mod system;
@@ -52,10 +53,11 @@ pub use name::{
 pub use order::{Position, Version};
 pub use read::{Direction, EventBatch, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, ReadFrom, ReadRequest, Reader};
 pub use read_model::{
-    Bookmark, BoxError, Fork, FromValue, Lead, ModelKind, ReadModel, ReadModelError, ReadModelStore,
-    ReadModelTx, Row, TransactionalStore, TxWork, Value,
+    Bookmark, BoxError, Fork, Lead, ModelKind, ReadModel, ReadModelError, ReadModelStore, ReadModelTx,
+    TransactionalStore, TxWork,
 };
 pub use recorded::RecordedEvent;
+pub use row::{FromValue, Row, Value};
 pub use store::{BoxFuture, CompactReport, Durability, EventStore, VerifyProgress, VerifyReport, subscribe};
 pub use subscription::{Subscription, SubscriptionMessage};
 pub use system::{DeleteMode, SystemEvent};
