@@ -71,14 +71,17 @@ pub enum ReadModelError {
     },
 }
 
-/// A transaction on a read model: reads and writes rows by portable SQL, with parameters `$1`, `$2`, ….
+/// A transaction on a read model: reads and writes rows by portable SQL, with parameters `$1`, `$2`, …. One that is not made of
+/// rows refuses that, and is reached by the functions of the crate that keeps it.
 pub trait ReadModelTx: Send {
     /// Runs a statement and returns how many rows it changed.
     fn execute<'a>(
         &'a mut self,
         sql: &'a str,
-        params: &'a [Value],
-    ) -> BoxFuture<'a, Result<u64, ReadModelError>>;
+        _params: &'a [Value],
+    ) -> BoxFuture<'a, Result<u64, ReadModelError>> {
+        no_sql(sql)
+    }
 
     /// Runs a statement for each of many rows of parameters and returns how many rows it changed in all. Databases do this
     /// faster than one by one.
@@ -100,8 +103,10 @@ pub trait ReadModelTx: Send {
     fn query<'a>(
         &'a mut self,
         sql: &'a str,
-        params: &'a [Value],
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadModelError>>;
+        _params: &'a [Value],
+    ) -> BoxFuture<'a, Result<Vec<Row>, ReadModelError>> {
+        no_sql(sql)
+    }
 
     /// Up to where the events are in what is read here, where the driver knows without asking: so that a read model which was
     /// removed and is being made anew is not taken for the one that was whole.
@@ -111,6 +116,13 @@ pub trait ReadModelTx: Send {
 
     /// The driver's own transaction, for what portable SQL cannot say.
     fn as_any(&mut self) -> &mut dyn Any;
+}
+
+fn no_sql<T: Send + 'static>(sql: &str) -> BoxFuture<'_, Result<T, ReadModelError>> {
+    let advice = "the read model is not made of rows and knows no SQL: use the functions of the crate that keeps it, such as \
+                  `annals_memory::state` and `annals_memory::view`, or `annals_search::index` and `annals_search::searcher`";
+    let failed = ReadModelError::Statement { statement: sql.to_owned(), source: advice.into() };
+    Box::pin(std::future::ready(Err(failed)))
 }
 
 /// Work to be done in a transaction.

@@ -3,7 +3,7 @@
 use std::any::{Any, type_name};
 use std::sync::Arc;
 
-use annals_core::{BoxFuture, Position, ReadModelError, ReadModelTx, Row, Value};
+use annals_core::{Position, ReadModelTx};
 
 use crate::published::{Held, Published};
 use crate::state::{AnyState, MemoryState};
@@ -135,30 +135,7 @@ fn other_type<S>(found: &dyn AnyState) -> StateError {
     StateError::OtherType { expected: type_name::<S>(), found: found.type_name() }
 }
 
-fn no_sql<T: Send + 'static>(sql: &str) -> BoxFuture<'_, Result<T, ReadModelError>> {
-    let advice = "a read model in memory knows no SQL: use `annals_memory::state` to change it, and \
-                  `annals_memory::view` to read it";
-    let failed = ReadModelError::Statement { statement: sql.to_owned(), source: advice.into() };
-    Box::pin(std::future::ready(Err(failed)))
-}
-
 impl ReadModelTx for MemoryTx {
-    fn execute<'a>(
-        &'a mut self,
-        sql: &'a str,
-        _params: &'a [Value],
-    ) -> BoxFuture<'a, Result<u64, ReadModelError>> {
-        no_sql(sql)
-    }
-
-    fn query<'a>(
-        &'a mut self,
-        sql: &'a str,
-        _params: &'a [Value],
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadModelError>> {
-        no_sql(sql)
-    }
-
     fn as_any(&mut self) -> &mut dyn Any {
         self
     }

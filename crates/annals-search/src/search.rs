@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use annals_core::{BoxFuture, ReadModelError, ReadModelTx, Row, Value};
+use annals_core::ReadModelTx;
 use tantivy::collector::TopDocs;
 use tantivy::query::QueryParser;
 use tantivy::schema::{Field, Schema};
@@ -91,33 +91,10 @@ pub(crate) fn names(schema: &Schema) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-pub(crate) fn no_sql<T: Send + 'static>(sql: &str) -> BoxFuture<'_, Result<T, ReadModelError>> {
-    let advice = "a read model for search knows no SQL: use `annals_search::index` to change it, and \
-                  `annals_search::searcher` to read it";
-    let failed = ReadModelError::Statement { statement: sql.to_owned(), source: advice.into() };
-    Box::pin(std::future::ready(Err(failed)))
-}
-
 /// A transaction that reads.
 pub(crate) struct ReadTx(pub(crate) Search);
 
 impl ReadModelTx for ReadTx {
-    fn execute<'a>(
-        &'a mut self,
-        sql: &'a str,
-        _params: &'a [Value],
-    ) -> BoxFuture<'a, Result<u64, ReadModelError>> {
-        no_sql(sql)
-    }
-
-    fn query<'a>(
-        &'a mut self,
-        sql: &'a str,
-        _params: &'a [Value],
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadModelError>> {
-        no_sql(sql)
-    }
-
     fn as_any(&mut self) -> &mut dyn Any {
         self
     }

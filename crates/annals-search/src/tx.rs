@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use annals_core::{BoxFuture, ReadModelError, ReadModelTx, Row, Value};
+use annals_core::ReadModelTx;
 use tantivy::indexer::IndexWriterOptions;
 use tantivy::schema::{FieldType, Schema};
 use tantivy::tokenizer::TokenizerManager;
@@ -15,7 +15,7 @@ use crate::error::SearchError;
 use crate::index_files;
 use crate::payload::Payload;
 use crate::reader::{Reader, View};
-use crate::search::{Search, names, no_sql, unknown_field};
+use crate::search::{Search, names, unknown_field};
 
 /// What documents may take up in memory before they are written out; commits write them out as well.
 const MEMORY_BYTES: usize = 32 << 20;
@@ -210,22 +210,6 @@ fn check_key(schema: &Schema, key: &Term) -> Result<(), SearchError> {
 }
 
 impl ReadModelTx for SearchTx {
-    fn execute<'a>(
-        &'a mut self,
-        sql: &'a str,
-        _params: &'a [Value],
-    ) -> BoxFuture<'a, Result<u64, ReadModelError>> {
-        no_sql(sql)
-    }
-
-    fn query<'a>(
-        &'a mut self,
-        sql: &'a str,
-        _params: &'a [Value],
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadModelError>> {
-        no_sql(sql)
-    }
-
     fn as_any(&mut self) -> &mut dyn Any {
         self
     }

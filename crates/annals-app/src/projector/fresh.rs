@@ -6,7 +6,7 @@ use crate::ledger::FailedEvent;
 
 use super::{ProjectionError, Projector, is_of_another_store};
 
-/// The most events that are taken in for one answer: at some 100,000 a second, half a second.
+/// The most events that are taken in for one answer, so that nobody who writes waits long for it.
 pub const MOST_FRESH_EVENTS: u64 = 50_000;
 
 impl Projector {
