@@ -7,8 +7,8 @@ use std::sync::Arc;
 use annals_core::{Category, EventStore, ModelKind, NameError, ReadModelStore, RecordedEvent};
 use tower::{Layer, Service};
 
+use crate::commands::{AggregateHandler, CommandHandler};
 use crate::feed::Feed;
-use crate::handler::{AggregateHandler, CommandHandler};
 use crate::mediator::{Action, CommandService, Mediator, Permission};
 use crate::projection::AnyProjection;
 use crate::projector::Projector;

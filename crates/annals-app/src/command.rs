@@ -1,6 +1,8 @@
 //! Commands on their way from the caller to the aggregate, and back.
 
 use std::any::Any;
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use annals_core::{
     CausationId, Conflict, CorrelationId, NameError, Position, StoreError, StreamName, Timestamp, Version,
@@ -41,8 +43,9 @@ impl Default for Principal {
 /// What a command may carry besides itself.
 #[derive(Debug, Clone, Default)]
 pub struct CommandOptions {
-    /// Makes the command idempotent: the second time with the same id, the first answer comes back. A command that
-    /// was refused, or had nothing to do, left no event to know it by and is decided again.
+    /// Makes the command idempotent: the second time with the same id, for the same entity, the first answer comes back, be it
+    /// that the domain refused it. What was never decided has no answer: a command that was denied, that met another version
+    /// than the expected one, or that the store could not take.
     pub command_id: Option<CausationId>,
     /// Refuses the command unless the entity is at this version.
     pub expected_version: Option<Version>,
@@ -57,11 +60,11 @@ pub struct CommandOptions {
 /// A command as the mediator sees it: what middleware may look at, and what only the handler opens.
 pub struct CommandRequest {
     /// The category of the aggregate.
-    pub category: String,
+    pub category: Cow<'static, str>,
     /// The entity.
     pub id: String,
     /// The name of the command.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// What it carries besides itself.
     pub options: CommandOptions,
     pub(crate) payload: CommandPayload,
@@ -84,9 +87,9 @@ impl CommandRequest {
         options: CommandOptions,
     ) -> Self {
         Self {
-            category: category.to_owned(),
+            category: Cow::Owned(category.to_owned()),
             id: id.to_owned(),
-            name: name.to_owned(),
+            name: Cow::Owned(name.to_owned()),
             options,
             payload: CommandPayload::Json(json.into()),
         }
@@ -94,9 +97,9 @@ impl CommandRequest {
 
     pub(crate) fn typed<A: Aggregate>(id: &str, command: A::Command, options: CommandOptions) -> Self {
         Self {
-            category: A::CATEGORY.to_owned(),
+            category: Cow::Borrowed(A::CATEGORY),
             id: id.to_owned(),
-            name: command.name().to_owned(),
+            name: Cow::Borrowed(command.name()),
             options,
             payload: CommandPayload::Typed(Box::new(command)),
         }
@@ -122,7 +125,7 @@ pub struct CommandOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutcomeEvent {
     /// Its type.
-    pub event_type: String,
+    pub event_type: &'static str,
     /// Its version.
     pub version: Version,
     /// Its payload, JSON.
@@ -131,7 +134,7 @@ pub struct OutcomeEvent {
 
 /// What a typed command gave rise to.
 #[derive(Debug, Clone)]
-pub struct Executed<A: Aggregate> {
+pub struct Executed<S, E> {
     /// The stream of the entity.
     pub stream: StreamName,
     /// Its version after the command.
@@ -139,9 +142,9 @@ pub struct Executed<A: Aggregate> {
     /// The position of the last event, by which one's own write can be awaited in a read model.
     pub position: Position,
     /// The events, in order; none when there was nothing to do.
-    pub events: Vec<A::Event>,
+    pub events: Vec<E>,
     /// The state after them.
-    pub state: A,
+    pub state: Arc<S>,
     /// Whether this is the first answer to a command that came again.
     pub duplicate: bool,
 }
@@ -150,15 +153,29 @@ pub struct Executed<A: Aggregate> {
 #[derive(Debug)]
 pub struct Rejection {
     /// The code, for programs.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// The text, for people.
     pub message: String,
-    pub(crate) source: Box<dyn Any + Send + Sync>,
+    /// The domain's own error; not known for one that was read from the store.
+    pub(crate) source: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl Rejection {
     pub(crate) fn new<E: DomainError>(error: E) -> Self {
-        Self { code: error.code(), message: error.to_string(), source: Box::new(error) }
+        let (code, message) = (Cow::Borrowed(error.code()), error.to_string());
+        Self { code, message, source: Some(Box::new(error)) }
+    }
+
+    /// One that was recorded.
+    pub(crate) fn restored(code: String, message: String) -> Self {
+        Self { code: Cow::Owned(code), message, source: None }
+    }
+
+    /// Takes the domain's own error, if it is the one that was recorded.
+    pub(crate) fn recognise<E: DomainError>(&mut self, error: E) {
+        if error.code() == self.code {
+            self.source = Some(Box::new(error));
+        }
     }
 }
 
@@ -169,12 +186,28 @@ impl std::fmt::Display for Rejection {
 }
 
 /// Why a command was not done. In every case but an unknown outcome of the store, nothing was written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error<E> {
     /// The domain refused it.
     #[error("{0}")]
     Domain(E),
+    /// The domain refused it when it was given first, for a reason that the domain does not know any more.
+    #[error("{message} ({code}; so it was answered the first time)")]
+    RefusedBefore {
+        /// The code.
+        code: String,
+        /// The text.
+        message: String,
+    },
+    /// Code of the application panicked.
+    #[error("{what} panicked: {message}; nothing was written: the application has to be mended")]
+    Panicked {
+        /// What was given to it: the name of a command or of an event.
+        what: String,
+        /// What the panic said.
+        message: String,
+    },
     /// Others kept changing the entity, through every retry.
     #[error("the entity kept changing, through {attempts} attempts ({conflict}): try again")]
     Conflict {
@@ -262,10 +295,16 @@ impl<E> Error<E> {
         Self::Malformed { what: what.into(), reason: reason.to_string() }
     }
 
+    pub(crate) fn panicked(what: &str, message: String) -> Self {
+        Self::Panicked { what: what.to_owned(), message }
+    }
+
     /// The same error with the domain's part changed, or the error that came of that.
     pub(crate) fn try_map_domain<F>(self, map: impl FnOnce(E) -> Result<F, Error<F>>) -> Error<F> {
         match self {
             Self::Domain(error) => map(error).map_or_else(|error| error, Error::Domain),
+            Self::RefusedBefore { code, message } => Error::RefusedBefore { code, message },
+            Self::Panicked { what, message } => Error::Panicked { what, message },
             Self::Conflict { attempts, conflict } => Error::Conflict { attempts, conflict },
             Self::VersionMismatch { stream, expected, actual } => {
                 Error::VersionMismatch { stream, expected, actual }

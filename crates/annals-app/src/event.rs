@@ -1,6 +1,8 @@
 //! Events as an application sees them.
 
-use annals_core::{BoxError, EventType, NameError, Position, Tag};
+use std::sync::Arc;
+
+use annals_core::{EventType, NameError, Position, Tag};
 
 use crate::{Named, Upcaster};
 
@@ -25,7 +27,7 @@ pub trait Event: Named {
 }
 
 /// A stored event cannot be read as the type that its name stands for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error(
     "the event {event_type} at position {position}, of {stream}, cannot be read: {source}; was its Rust type changed since? An upcaster \
      can take the old form to the new one"
@@ -38,5 +40,5 @@ pub struct UnreadableEvent {
     /// Its stream.
     pub stream: String,
     /// What does not fit.
-    pub source: BoxError,
+    pub source: Arc<dyn std::error::Error + Send + Sync>,
 }

@@ -10,13 +10,13 @@ mod as_of;
 mod changes;
 pub mod codec;
 mod command;
+mod commands;
 mod derived;
 mod derived_merge;
 mod event;
 #[doc(hidden)]
 pub mod event_lock;
 mod feed;
-mod handler;
 mod keeping;
 mod keyed;
 mod ledger;
@@ -24,11 +24,11 @@ mod live;
 mod mediator;
 mod named;
 mod pace;
+mod panics;
 mod projection;
 mod projector;
 mod query;
 mod reissue;
-mod repository;
 mod running;
 mod seen;
 mod snapshots;
@@ -47,6 +47,7 @@ pub use command::{
     Command, CommandOptions, CommandOutcome, CommandRequest, Error, Executed, OutcomeEvent, Principal,
     Rejection, Unknown,
 };
+pub use commands::StateView;
 pub use derived::{
     DecodeExt, DeriveExt, Derived, DerivedError, MAX_WINDOW_ITEMS, Window, derive_from, derive_from_history,
 };
@@ -63,7 +64,6 @@ pub use projector::{
 };
 pub use query::{Answer, Freshness, Query, QueryContext, QueryError};
 pub use reissue::{ReissueError, ReissuedCommand, Reissues};
-pub use repository::StateView;
 pub use running::{Ask, RunningApp};
 pub use seen::SeenDifference;
 pub use state::State;

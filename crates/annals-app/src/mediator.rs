@@ -8,7 +8,7 @@ use annals_core::BoxFuture;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
-use crate::handler::CommandHandler;
+use crate::commands::CommandHandler;
 use crate::{CommandOutcome, CommandRequest, Error, Principal, Rejection, Unknown};
 
 /// What middleware wraps: a `tower` service from command to outcome.
@@ -93,7 +93,7 @@ impl Service<CommandRequest> for Mediator {
         let handlers = Arc::clone(&self.handlers);
         let permission = Arc::clone(&self.permission);
         Box::pin(async move {
-            let handler = handler_of(&handlers, &request.category)?;
+            let handler = Arc::clone(handler_of(&handlers, &request.category)?);
             let principal = &request.options.principal;
             let action =
                 Action::Command { category: &request.category, id: &request.id, name: &request.name };

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
-use crate::handler::CommandHandler;
+use crate::commands::CommandHandler;
 use crate::mediator::{Action, CommandService, Permission, handler_of};
 use crate::projector::{Progress, Projector};
 use crate::query::{QueryHandler, QueryInput, QueryOutput};
@@ -79,7 +79,7 @@ impl RunningApp {
         &self,
         id: &str,
         command: A::Command,
-    ) -> Result<Executed<A>, Error<A::Error>> {
+    ) -> Result<Executed<A, A::Event>, Error<A::Error>> {
         self.execute_with::<A>(id, command, CommandOptions::default()).await
     }
 
@@ -92,15 +92,19 @@ impl RunningApp {
         id: &str,
         command: A::Command,
         options: CommandOptions,
-    ) -> Result<Executed<A>, Error<A::Error>> {
+    ) -> Result<Executed<A, A::Event>, Error<A::Error>> {
         let outcome = self.dispatch(CommandRequest::typed::<A>(id, command, options)).await;
         let unexpected = || Error::malformed("the outcome", "middleware answered for another aggregate");
         match outcome {
             Ok(outcome) => {
-                outcome.typed.downcast::<Executed<A>>().map(|done| *done).map_err(|_| unexpected())
+                outcome.typed.downcast::<Executed<A, A::Event>>().map(|done| *done).map_err(|_| unexpected())
             }
             Err(error) => Err(error.try_map_domain(|rejection| {
-                rejection.source.downcast::<A::Error>().map(|error| *error).map_err(|_| unexpected())
+                let Rejection { code, message, source } = rejection;
+                let Some(source) = source else {
+                    return Err(Error::RefusedBefore { code: code.into_owned(), message });
+                };
+                source.downcast::<A::Error>().map(|error| *error).map_err(|_| unexpected())
             })),
         }
     }

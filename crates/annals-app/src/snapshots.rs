@@ -9,7 +9,7 @@ use annals_core::{
 };
 use tokio::sync::OnceCell;
 
-use crate::repository::{Folded, first_visible};
+use crate::commands::{Folded, first_visible};
 use crate::{Aggregate, State};
 
 /// The form in which snapshots are kept.
@@ -121,7 +121,7 @@ impl Snapshots {
     }
 
     /// Saves a state, while its owner goes on.
-    pub(crate) fn save_beside<A: Aggregate>(self: &Arc<Self>, stream: StreamName, folded: Arc<Folded<A>>) {
+    pub(crate) fn save_beside<A: Aggregate>(self: &Arc<Self>, stream: StreamName, folded: Folded<A>) {
         let snapshots = Arc::clone(self);
         tokio::spawn(async move {
             let Some(model) = snapshots.model().await else { return };
@@ -156,7 +156,7 @@ async fn load<A: Aggregate>(
     let Some(row) = rows.first() else { return Ok(None) };
     let Ok(state) = serde_json::from_slice(&row.get::<Vec<u8>>("state")?) else { return Ok(None) };
     let folded = Folded {
-        state,
+        state: Arc::new(state),
         version: Version::new(row.get("version")?),
         position: Position::new(row.get("position")?),
         recorded_at: row.get::<Timestamp>("recorded_at")?,
@@ -180,7 +180,7 @@ async fn save<A: Aggregate>(
         return Ok(());
     }
     let (event_id, visible_from) = (event.id().to_string(), folded.visible_from);
-    let state = serde_json::to_vec(&folded.state)?;
+    let state = serde_json::to_vec(&*folded.state)?;
     let (stream, shape, version) = (stream.as_str().to_owned(), snapshots.shape.clone(), folded.version);
     let (position, recorded_at) = (folded.position, folded.recorded_at);
     write(model, move |tx| {

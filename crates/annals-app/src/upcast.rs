@@ -85,7 +85,7 @@ pub fn decode_event<E: Event>(event: &RecordedEvent) -> Result<Decoded<E>, Unrea
         position: event.position(),
         event_type: event.event_type().to_owned(),
         stream: event.stream().to_owned(),
-        source,
+        source: source.into(),
     };
     if E::UPCASTERS.iter().all(|upcaster| upcaster.from != event.event_type()) {
         let decoded = codec::decode(event.event_type(), event.payload());

@@ -1,11 +1,12 @@
 //! What can go wrong with a store.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::{Conflict, EventId, KnownEvent, Position};
 
 /// Why an append was not taken. In every case but [`StoreError::OutcomeUnknown`], nothing was written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
     /// One or more conditions were not met; each is listed with what was found.
@@ -124,8 +125,8 @@ pub enum InvalidRequest {
     },
 }
 
-/// Why a store cannot do what was asked.
-#[derive(Debug, thiserror::Error)]
+/// Why a store cannot do what was asked. One failure may be told to many: to all whose appends were in one commit.
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The request breaks a rule.
@@ -139,7 +140,7 @@ pub enum StoreError {
         /// On which file or folder.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// No room is left; nothing was written and reads go on.
     #[error(
@@ -243,7 +244,7 @@ pub enum StoreError {
         /// What was tried.
         operation: &'static str,
         /// What the engine said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -308,8 +309,8 @@ impl std::fmt::Display for Damage {
 
 impl StoreError {
     /// Wraps what an engine below a store said.
-    pub fn backend(operation: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::Backend { operation, source: Box::new(source) }
+    pub fn backend(operation: &'static str, source: impl Into<crate::BoxError>) -> Self {
+        Self::Backend { operation, source: source.into().into() }
     }
 
     /// Wraps a failed file operation, naming a full disk as such.
@@ -317,7 +318,7 @@ impl StoreError {
         let path = path.into();
         match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::DiskFull { path },
-            _ => Self::Io { operation, path, source },
+            _ => Self::Io { operation, path, source: Arc::new(source) },
         }
     }
 }

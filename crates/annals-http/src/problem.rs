@@ -77,6 +77,10 @@ impl From<Error<Rejection>> for Problem {
         let detail = error.to_string();
         match error {
             Error::Domain(rejection) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, rejection.code, detail),
+            Error::RefusedBefore { code, message } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message)
+            }
+            Error::Panicked { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", detail),
             Error::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", detail),
             Error::VersionMismatch { expected, actual, .. } => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "version-mismatch", detail)

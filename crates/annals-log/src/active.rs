@@ -1,10 +1,7 @@
 //! The segment that is being written.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
-
-use annals_core::StoreError;
 
 use crate::segments::Segment;
 use crate::storage::StorageFile;
@@ -50,9 +47,11 @@ impl Failed {
 
     /// What a barrier answered on bytes that are written anew before they are needed: a full disk is no reason to give up.
     pub(crate) fn of_barrier(answer: io::Result<()>) -> Result<(), Self> {
-        answer.map_err(|error| match StoreError::io("sync", Path::new(""), error) {
-            StoreError::Io { source, .. } => Self::Barrier(source),
-            _ => Self::Call(io::ErrorKind::StorageFull.into()),
+        answer.map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::Call(io::ErrorKind::StorageFull.into())
+            }
+            _ => Self::Barrier(error),
         })
     }
 }

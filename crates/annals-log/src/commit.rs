@@ -321,7 +321,7 @@ impl Commits {
             if let Err(error) = &written {
                 // What these were refused for may have been in the frame that is not there now.
                 let refused = answered.iter_mut().filter(|(_, outcome)| is_refusal(outcome));
-                refused.for_each(|(_, outcome)| *outcome = Err(again(error).into()));
+                refused.for_each(|(_, outcome)| *outcome = Err(error.clone().into()));
             }
             if self.upkeep.mistakes.make(Planted::IndexAheadOfLog) {
                 self.freeze(writer);
@@ -459,7 +459,7 @@ fn outcome(
             let proof = Some(*proof).filter(|_| append.append.has_events());
             Ok(annals_core::AppendReceipt { duplicate, proof, ..append.receipt.clone() })
         }
-        (Err(error), _) => Err(again(error).into()),
+        (Err(error), _) => Err(error.clone().into()),
         (Ok(_), None) => Err(StoreError::Closed.into()),
     }
 }
@@ -472,19 +472,4 @@ fn is_refusal(outcome: &Outcome) -> bool {
 fn refused_with_the_first() -> StoreError {
     let reason = std::io::Error::other("the same events were refused a moment ago: append them again");
     StoreError::backend("cannot commit", reason)
-}
-
-/// The same error for each append of a group that failed together.
-fn again(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::DiskFull { path } => StoreError::DiskFull { path: path.clone() },
-        StoreError::OutcomeUnknown { reason } => StoreError::OutcomeUnknown { reason: reason.clone() },
-        StoreError::ReadOnly { reason } => StoreError::ReadOnly { reason: reason.clone() },
-        StoreError::Io { operation, path, source } => StoreError::Io {
-            operation,
-            path: path.clone(),
-            source: std::io::Error::new(source.kind(), source.to_string()),
-        },
-        other => StoreError::backend("cannot commit", std::io::Error::other(other.to_string())),
-    }
 }

@@ -58,9 +58,7 @@ impl Failure {
     pub(crate) fn to_store_error(&self, path: &Path, operation: &'static str) -> StoreError {
         match self {
             Self::Sqlite(error) => store_error(path, operation, error),
-            Self::Row(reason) => {
-                StoreError::Backend { operation, source: format!("{}: {reason}", path.display()).into() }
-            }
+            Self::Row(reason) => StoreError::backend(operation, format!("{}: {reason}", path.display())),
             Self::Invalid(invalid) => StoreError::Invalid(invalid.clone()),
             Self::Closed => StoreError::Closed,
         }
@@ -78,10 +76,7 @@ impl Refusal {
 
 /// What SQLite said, as the store's error. Made anew from a reference, because one failed commit is told to many.
 pub(crate) fn store_error(path: &Path, operation: &'static str, error: &rusqlite::Error) -> StoreError {
-    let backend = |reason: String| StoreError::Backend {
-        operation,
-        source: format!("{}: {reason}", path.display()).into(),
-    };
+    let backend = |reason: String| StoreError::backend(operation, format!("{}: {reason}", path.display()));
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::DiskFull { path: path.to_owned() },
         Some(ErrorCode::ReadOnly) => StoreError::ReadOnly {

@@ -171,7 +171,7 @@ impl Writer {
             if let Err(source) = done {
                 self.tx.roll_back();
                 let operation = "cannot do the work in the append's transaction, so nothing was written";
-                return Err(StoreError::Backend { operation, source }.into());
+                return Err(StoreError::backend(operation, source).into());
             }
         }
         self.commit().map_err(|failed| failed())?;

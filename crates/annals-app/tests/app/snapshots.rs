@@ -278,7 +278,7 @@ async fn a_state_of_another_shape_is_folded_anew_and_both_programs_are_right() {
     let read = counters.store.1.load(Ordering::Relaxed) - before;
     assert_eq!(read, 250, "it is made from the events");
     let done = next.execute::<reshaped::Counter>("a", CounterCommand::Increment { by: 1 }).await.unwrap();
-    assert_eq!(done.state, reshaped::Counter { sum: 501, count: 251 });
+    assert_eq!(*done.state, reshaped::Counter { sum: 501, count: 251 });
     drop(next);
     // And back again, when the next version was none.
     assert_eq!(counters.count(&counters.start().await, At::Now).await.1, 501);

@@ -148,7 +148,7 @@ async fn older_forms_are_read_on_every_path() {
     let app = app.start(Arc::clone(&store) as _, Arc::clone(&models) as _).await.unwrap();
 
     let done = app.execute::<Walker>("ann", WalkerCommand::Walk { metres: 10 }).await.unwrap();
-    assert_eq!((done.state, done.version.get()), (Walker { metres: 17, turns: 1 }, 5));
+    assert_eq!((done.state.as_ref().clone(), done.version.get()), (Walker { metres: 17, turns: 1 }, 5));
     let then = app.state("walker", "ann", At::Version(2.into())).await.unwrap();
     assert_eq!(then.state, json!({"metres": 7, "turns": 1}));
     let changed = app.difference("walker", "ann", 1.into(), Some(2.into())).await.unwrap();

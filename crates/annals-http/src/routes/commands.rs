@@ -102,7 +102,7 @@ fn answer(outcome: &CommandOutcome) -> Result<Response, Problem> {
     };
     let events = outcome.events.iter().map(|event| {
         let data = serde_json::from_slice(&event.payload).map_err(internal)?;
-        Ok(DoneEvent { r#type: &event.event_type, version: event.version.get(), data })
+        Ok(DoneEvent { r#type: event.event_type, version: event.version.get(), data })
     });
     let done = Done {
         stream: outcome.stream.as_str(),

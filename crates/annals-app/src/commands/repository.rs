@@ -1,26 +1,24 @@
-//! Loads aggregates by folding their events, and keeps the hot ones folded.
+//! Loads aggregates by folding their events.
 
-use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use annals_core::{
     BoxError, EventStore, Position, ReadFrom, ReadModelStore, ReadRequest, Reader, RecordedEvent, StreamName,
     StreamState, SystemEvent, Timestamp, Version,
 };
-use lru::LruCache;
 
 use crate::changes::changes;
+use crate::panics::catch_panic;
 use crate::snapshots::{FEWEST_EVENTS, Snapshot, Snapshots, is_worth_saving};
 use crate::{Aggregate, At, ChangingEvent, Error, StateDifference, decode_event};
-
-/// How many folded aggregates of one type are kept in memory.
-const CACHED_AGGREGATES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 /// An aggregate, folded up to some version.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Folded<A> {
-    pub(crate) state: A,
+    pub(crate) state: Arc<A>,
     pub(crate) version: Version,
     /// The position of the last event folded.
     pub(crate) position: Position,
@@ -35,55 +33,33 @@ pub(crate) struct Folded<A> {
 pub(crate) struct Repository<A> {
     store: Arc<dyn EventStore>,
     snapshots: Arc<Snapshots>,
-    cache: Mutex<LruCache<StreamName, Arc<Folded<A>>>>,
+    of: PhantomData<fn() -> A>,
 }
 
 impl<A: Aggregate> Repository<A> {
     pub(crate) fn new(store: Arc<dyn EventStore>, models: Arc<dyn ReadModelStore>) -> Self {
         let snapshots = Arc::new(Snapshots::new::<A>(Arc::clone(&store), models));
-        Self { store, snapshots, cache: Mutex::new(LruCache::new(CACHED_AGGREGATES)) }
+        Self { store, snapshots, of: PhantomData }
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn EventStore> {
         &self.store
     }
 
-    fn cache(&self) -> std::sync::MutexGuard<'_, LruCache<StreamName, Arc<Folded<A>>>> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The newest state known here; the append's expected version tells whether it is still the newest.
-    pub(crate) async fn newest<E>(&self, stream: &StreamName) -> Result<Arc<Folded<A>>, Error<E>> {
-        let cached = self.cache().get(stream).map(Arc::clone);
-        match cached {
-            Some(folded) => Ok(folded),
-            None => self.reload(stream).await,
-        }
-    }
-
     /// The newest state, from the store.
-    pub(crate) async fn reload<E>(&self, stream: &StreamName) -> Result<Arc<Folded<A>>, Error<E>> {
+    pub(super) async fn load(&self, stream: &StreamName) -> Result<Folded<A>, Error<Infallible>> {
         let begun = Instant::now();
-        let folded = self.fold(stream, At::Now).await?;
-        Ok(self.keep(stream.clone(), folded, begun.elapsed()))
+        let mut folded = self.fold(stream, At::Now).await?;
+        self.save_when_due(stream, &mut folded, begun.elapsed());
+        Ok(folded)
     }
 
-    /// Keeps a state in memory, and saves it when it cost enough to get there.
-    pub(crate) fn keep(&self, stream: StreamName, mut folded: Folded<A>, took: Duration) -> Arc<Folded<A>> {
-        let saves = is_worth_saving(&folded, took);
-        if saves {
+    /// Saves a state when it cost enough to get there.
+    pub(super) fn save_when_due(&self, stream: &StreamName, folded: &mut Folded<A>, took: Duration) {
+        if is_worth_saving(folded, took) {
             folded.saved = folded.version;
+            self.snapshots.save_beside(stream.clone(), folded.clone());
         }
-        let folded = Arc::new(folded);
-        if saves {
-            self.snapshots.save_beside(stream.clone(), Arc::clone(&folded));
-        }
-        self.cache().put(stream, Arc::clone(&folded));
-        folded
-    }
-
-    pub(crate) fn forget(&self, stream: &StreamName) {
-        self.cache().pop(stream);
     }
 
     /// Folds the events of a stream up to a point.
@@ -224,10 +200,13 @@ impl<A: Aggregate> Folded<A> {
     /// Takes the next event into the state.
     fn take<E>(&mut self, event: &RecordedEvent) -> Result<(), Error<E>> {
         match event.system_event() {
-            Some(SystemEvent::StreamDeleted | SystemEvent::StreamTombstoned) => self.state = A::default(),
+            Some(SystemEvent::StreamDeleted | SystemEvent::StreamTombstoned) => self.state = Arc::default(),
             Some(SystemEvent::StreamTruncated { .. }) => {}
             None => {
-                decode_event::<A::Event>(event)?.for_each(|event| self.state.apply(&event));
+                let events = decode_event::<A::Event>(event)?;
+                let state = Arc::make_mut(&mut self.state);
+                catch_panic(|| events.for_each(|event| state.apply(&event)))
+                    .map_err(|message| Error::panicked(event.event_type(), message))?;
             }
         }
         self.version = event.version();
@@ -253,8 +232,8 @@ pub struct StateView {
 }
 
 impl StateView {
-    pub(crate) fn new<A: Aggregate>(stream: StreamName, folded: Folded<A>) -> Result<Self, BoxError> {
-        let Folded { state, version, position, recorded_at, .. } = folded;
-        Ok(Self { stream, version, position, recorded_at, state: serde_json::to_value(state)? })
+    pub(crate) fn new<A: Aggregate>(stream: StreamName, folded: &Folded<A>) -> Result<Self, BoxError> {
+        let Folded { version, position, recorded_at, .. } = *folded;
+        Ok(Self { stream, version, position, recorded_at, state: serde_json::to_value(&*folded.state)? })
     }
 }

@@ -1,0 +1,300 @@
+//! Decides commands on one type of aggregate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals_core::{
+    AppendError, BoxFuture, Category, Conflict, EventStore, ReadModelStore, StoreError, StreamName, Version,
+};
+use bytes::Bytes;
+
+use super::answers::{FirstAnswer, Refusal, Settled, first_answer};
+use super::given::{EventTypes, Given};
+use super::group::Group;
+use super::line::{Lead, Line, Lines, Waiting};
+use super::repository::{Folded, Repository, StateView};
+use super::{ATTEMPTS, CommandHandler};
+use crate::panics::catch_panic;
+use crate::{
+    Aggregate, At, CommandOutcome, CommandRequest, Context, Error, Executed, Named, OutcomeEvent, Rejection,
+    StateDifference,
+};
+
+pub(crate) struct AggregateHandler<A: Aggregate> {
+    repository: Repository<A>,
+    category: Category,
+    types: EventTypes,
+    lines: Lines<A>,
+}
+
+/// What becomes of a command.
+pub(super) type Answer<A> = Result<Answered<A>, Error<Rejection>>;
+
+/// A command that was done, and the payloads of its events as they are stored.
+pub(super) struct Answered<A: Aggregate> {
+    pub(super) executed: Executed<A, A::Event>,
+    pub(super) payloads: Vec<Bytes>,
+}
+
+impl<A: Aggregate> AggregateHandler<A> {
+    pub(crate) fn new(
+        store: Arc<dyn EventStore>,
+        models: Arc<dyn ReadModelStore>,
+        category: Category,
+    ) -> Self {
+        let (repository, types) = (Repository::new(store, models), EventTypes::of_events::<A::Event>());
+        Self { repository, category, types, lines: Lines::new() }
+    }
+
+    async fn execute(self: Arc<Self>, request: CommandRequest) -> Answer<A> {
+        let stream = StreamName::from_parts(&self.category, &request.id)?;
+        let given = Given::open(request, stream)?;
+        let line = self.lines.of(&given.stream);
+        match Line::enter(line, &self, given) {
+            Ok((mut lead, given)) => {
+                let answer = self.answer_all(&mut lead.newest, &[&given]).await.pop();
+                answer.unwrap_or_else(|| Err(given_up().into()))
+            }
+            Err(answered) => answered.await.unwrap_or_else(|_| Err(given_up().into())),
+        }
+    }
+
+    /// Decides the commands that waited while another one led.
+    pub(super) async fn answer_group(self: Arc<Self>, mut lead: Lead<A>, group: Vec<Waiting<A>>) {
+        let commands: Vec<_> = group.iter().map(|waiting| &waiting.given).collect();
+        let answers = self.answer_all(&mut lead.newest, &commands).await;
+        group.into_iter().zip(answers).for_each(|(waiting, answer)| waiting.answer(answer));
+    }
+
+    /// Answers commands on one entity, in their order, from its newest state.
+    async fn answer_all(
+        &self,
+        newest: &mut Option<Folded<A>>,
+        commands: &[&Given<A::Command>],
+    ) -> Vec<Answer<A>> {
+        let mut answers: Vec<Option<Answer<A>>> = commands.iter().map(|_| None).collect();
+        let (mut attempts, mut last, mut alone) = (0, None, false);
+        while attempts < ATTEMPTS {
+            self.recall(commands, &mut answers).await;
+            let Some((_, given)) = open(commands, &answers).next() else { break };
+            let folded = match newest.take() {
+                Some(folded) => folded,
+                None => match self.repository.load(&given.stream).await {
+                    Ok(folded) => folded,
+                    Err(error) => {
+                        answers.iter_mut().filter(|answer| answer.is_none()).for_each(|answer| {
+                            *answer = Some(Err(error.clone().try_map_domain(|never| match never {})));
+                        });
+                        break;
+                    }
+                },
+            };
+            let mut group = self.decide(folded, commands, &answers, alone);
+            if let Some((place, error)) = group.broken_by.take() {
+                answers[place] = Some(Err(error));
+                continue;
+            }
+            match self.store(given, &mut group).await {
+                Ok(receipt) => {
+                    let mut folded = group.answer(commands, receipt.as_ref(), &mut answers);
+                    self.repository.save_when_due(&given.stream, &mut folded, Duration::ZERO);
+                    *newest = Some(folded);
+                }
+                Err(Refused::Outdated(conflict)) => {
+                    attempts += 1;
+                    last = conflict;
+                }
+                Err(Refused::Known) => attempts += 1,
+                Err(Refused::Invalid(_)) if group.len() > 1 => alone = true,
+                Err(Refused::Invalid(error)) => {
+                    let what = "what the command gives rise to";
+                    group.fail(&mut answers, || Error::malformed(what, &error));
+                }
+                Err(Refused::Store(error)) => group.fail(&mut answers, || error.clone().into()),
+            }
+        }
+        let tired = |given: &Given<_>| match (&last, &given.options.command_id) {
+            (None, Some(id)) => Error::CommandIdReused { command_id: id.to_string() },
+            (conflict, _) => Error::Conflict {
+                attempts: ATTEMPTS,
+                conflict: conflict.clone().unwrap_or(Conflict { failed: Vec::new() }),
+            },
+        };
+        answers
+            .into_iter()
+            .zip(commands)
+            .map(|(answer, given)| answer.unwrap_or_else(|| Err(tired(given))))
+            .collect()
+    }
+
+    /// Decides the commands that are not answered yet, in turn, each on what those before it leave behind.
+    fn decide(
+        &self,
+        folded: Folded<A>,
+        commands: &[&Given<A::Command>],
+        answers: &[Option<Answer<A>>],
+        alone: bool,
+    ) -> Group<A> {
+        let mut group = Group::on(folded);
+        for (place, given) in open(commands, answers) {
+            // The same command twice at once: the second finds the answer of the first.
+            let id = given.options.command_id.as_ref();
+            if id.is_some_and(|id| group.has(id, commands)) {
+                continue;
+            }
+            group.decide(place, given, &self.types);
+            if alone || group.is_full() {
+                break;
+            }
+        }
+        group
+    }
+
+    /// Appends what a group gives rise to; where that is nothing, makes sure that it was decided on the newest state.
+    async fn store(
+        &self,
+        given: &Given<A::Command>,
+        group: &mut Group<A>,
+    ) -> Result<Option<annals_core::AppendReceipt>, Refused> {
+        let store = self.repository.store();
+        if group.request.events.is_empty() {
+            // Whether another process has written to the entity: an append would notice, a refusal would not.
+            let state = store.stream_state(&given.stream).await.map_err(Refused::Store)?;
+            return if state.version == group.base { Ok(None) } else { Err(Refused::Outdated(None)) };
+        }
+        match store.append(group.take_request(given)).await {
+            Ok(receipt) if receipt.duplicate => Err(Refused::Known),
+            Ok(receipt) => Ok(Some(receipt)),
+            Err(AppendError::Conflict(conflict)) => Err(Refused::Outdated(Some(conflict))),
+            Err(AppendError::Store(error)) => Err(Refused::Store(error)),
+            Err(AppendError::Invalid(error)) => Err(Refused::Invalid(error)),
+            // One of the commands was answered by another process meanwhile.
+            Err(_) => Err(Refused::Known),
+        }
+    }
+
+    /// Answers the commands that were answered before.
+    async fn recall(&self, commands: &[&Given<A::Command>], answers: &mut [Option<Answer<A>>]) {
+        for (answer, given) in answers.iter_mut().zip(commands) {
+            if answer.is_none() && given.options.command_id.is_some() {
+                *answer = self.first_answer(given).await.transpose();
+            }
+        }
+    }
+
+    async fn first_answer(&self, given: &Given<A::Command>) -> Result<Option<Answered<A>>, Error<Rejection>> {
+        let Some(command_id) = &given.options.command_id else { return Ok(None) };
+        let found = first_answer::<_, A::Event>(&**self.repository.store(), given, command_id).await?;
+        let (events, payloads, at) = match found {
+            None => return Ok(None),
+            Some(FirstAnswer::Events(events, payloads, last)) => {
+                (events, payloads, At::Position(last.position()))
+            }
+            Some(FirstAnswer::Settled(Settled { version, occurred_at, refusal: Some(refusal), .. })) => {
+                let context = Context { occurred_at, ..given.context(version) };
+                return Err(self.refused_before(given, &context, refusal).await?);
+            }
+            Some(FirstAnswer::Settled(Settled { version, .. })) => {
+                (Vec::new(), Vec::new(), At::Version(version))
+            }
+        };
+        let Folded { state, version, position, .. } = self.repository.fold(&given.stream, at).await?;
+        let stream = given.stream.clone();
+        let executed = Executed { stream, version, position, events, state, duplicate: true };
+        Ok(Some(Answered { executed, payloads }))
+    }
+
+    /// The refusal that a command was answered with. Its typed form is not stored: the same decision on the same state
+    /// gives it again, unless the domain has changed.
+    async fn refused_before(
+        &self,
+        given: &Given<A::Command>,
+        context: &Context,
+        refusal: Refusal,
+    ) -> Result<Error<Rejection>, Error<Rejection>> {
+        let mut rejection = Rejection::restored(refusal.code, refusal.message);
+        if given.is_typed {
+            let then: Folded<A> = self.repository.fold(&given.stream, At::Version(context.version)).await?;
+            if let Ok(Err(error)) = catch_panic(|| then.state.handle(&given.command, context)) {
+                rejection.recognise(error);
+            }
+        }
+        Ok(Error::Domain(rejection))
+    }
+}
+
+/// Why a group was not stored.
+enum Refused {
+    /// The entity is not what it was decided on.
+    Outdated(Option<Conflict>),
+    /// Some of it is stored already.
+    Known,
+    Invalid(annals_core::InvalidRequest),
+    Store(StoreError),
+}
+
+/// The commands that have no answer yet.
+fn open<'a, 'g, A: Aggregate>(
+    commands: &'a [&'g Given<A::Command>],
+    answers: &'a [Option<Answer<A>>],
+) -> impl Iterator<Item = (usize, &'g Given<A::Command>)> + use<'a, 'g, A> {
+    let all = commands.iter().zip(answers).enumerate();
+    all.filter(|(_, (_, answer))| answer.is_none()).map(|(place, (given, _))| (place, *given))
+}
+
+/// The program stopped in the middle.
+fn given_up() -> StoreError {
+    StoreError::OutcomeUnknown { reason: "the application stopped while the command was decided".to_owned() }
+}
+
+impl<A: Aggregate> CommandHandler for AggregateHandler<A> {
+    fn command_names(&self) -> &'static [&'static str] {
+        A::Command::NAMES
+    }
+
+    fn event_names(&self) -> &'static [&'static str] {
+        A::Event::NAMES
+    }
+
+    fn handle(
+        self: Arc<Self>,
+        request: CommandRequest,
+    ) -> BoxFuture<'static, Result<CommandOutcome, Error<Rejection>>> {
+        Box::pin(async move {
+            let Answered { executed, payloads } = self.execute(request).await?;
+            let first = executed.version.get() + 1 - payloads.len() as u64;
+            let events =
+                executed.events.iter().zip(payloads).zip(first..).map(|((event, payload), version)| {
+                    OutcomeEvent { event_type: event.name(), version: Version::new(version), payload }
+                });
+            Ok(CommandOutcome {
+                stream: executed.stream.clone(),
+                version: executed.version,
+                position: executed.position,
+                events: events.collect(),
+                duplicate: executed.duplicate,
+                typed: Box::new(executed),
+            })
+        })
+    }
+
+    fn state<'a>(&'a self, id: &'a str, at: At) -> BoxFuture<'a, Result<StateView, Error<Rejection>>> {
+        Box::pin(async move {
+            let stream = StreamName::from_parts(&self.category, id)?;
+            let folded = self.repository.fold(&stream, at).await?;
+            StateView::new(stream, &folded).map_err(|error| Error::malformed("the state", error))
+        })
+    }
+
+    fn difference<'a>(
+        &'a self,
+        id: &'a str,
+        from: Version,
+        to: Version,
+    ) -> BoxFuture<'a, Result<StateDifference, Error<Rejection>>> {
+        Box::pin(async move {
+            let stream = StreamName::from_parts(&self.category, id)?;
+            self.repository.difference(&stream, from, to).await
+        })
+    }
+}

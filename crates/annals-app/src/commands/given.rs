@@ -1,0 +1,163 @@
+//! A command on its way through its decision, and its events as they are to be stored.
+
+use annals_core::{
+    AppendRequest, CausationId, EventId, EventType, MAX_APPEND_EVENTS, NewEvent, StreamName, Timestamp,
+    Version,
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::command::CommandPayload;
+use crate::{
+    Command, CommandOptions, CommandRequest, Context, Error, Event, Named, Rejection, Unknown, codec,
+};
+
+/// A command that was given to an entity.
+pub(super) struct Given<C> {
+    pub(super) stream: StreamName,
+    pub(super) id: String,
+    pub(super) command: C,
+    pub(super) options: CommandOptions,
+    /// Whether the caller knows the types of the domain.
+    pub(super) is_typed: bool,
+    /// Recorded with its events.
+    pub(super) metadata: Bytes,
+    /// Tells it from other commands with the same id; only one with an id has it.
+    pub(super) digest: Option<String>,
+}
+
+/// What is recorded with the events of a command, for the audit trail and to recognise the command again.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CommandMetadata {
+    command: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) command_digest: Option<String>,
+    principal: String,
+}
+
+#[derive(Serialize)]
+struct MetadataToWrite<'a> {
+    command: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command_digest: Option<&'a str>,
+    principal: &'a str,
+}
+
+impl<C: Command> Given<C> {
+    /// Opens a request that is for one of these commands.
+    pub(super) fn open(request: CommandRequest, stream: StreamName) -> Result<Self, Error<Rejection>> {
+        let CommandRequest { id, name, options, payload, .. } = request;
+        let (command, is_typed) = match payload {
+            CommandPayload::Typed(command) => (command.downcast::<C>().ok().map(|command| *command), true),
+            CommandPayload::Json(json) => {
+                let decoded = codec::decode::<C>(&name, &json);
+                let fits = decoded.map_err(|error| Error::malformed(format!("the body of {name}"), error))?;
+                (fits, false)
+            }
+        };
+        let Some(command) = command else {
+            let known = C::NAMES.iter().map(|name| (*name).to_owned()).collect();
+            return Err(Error::Unknown(Unknown { kind: "command", name: name.into_owned(), known }));
+        };
+        let digest = options.command_id.as_ref().map(|_| digest_of(&command)).transpose()?;
+        let metadata = MetadataToWrite {
+            command: command.name(),
+            command_digest: digest.as_deref(),
+            principal: &options.principal.name,
+        };
+        let metadata =
+            serde_json::to_vec(&metadata).map_err(|error| Error::malformed("the metadata", error))?.into();
+        Ok(Self { stream, id, command, options, is_typed, metadata, digest })
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &'static str {
+        self.command.name()
+    }
+
+    /// What it is decided on besides the state.
+    pub(super) fn context(&self, version: Version) -> Context {
+        Context {
+            id: self.id.clone(),
+            version,
+            occurred_at: self.options.occurred_at.unwrap_or_else(Timestamp::now),
+            principal: self.options.principal.clone(),
+        }
+    }
+
+    /// The id of its n-th event, where it has an id itself: always the same, so that the store knows the event again.
+    pub(super) fn event_id(&self, command_id: &CausationId, index: usize) -> EventId {
+        EventId::derived(self.stream.as_str(), &format!("{command_id}#{index}"))
+    }
+
+    /// Adds its events to an append. The payloads are returned as they are stored.
+    pub(super) fn record<E: Event>(
+        &self,
+        events: &[E],
+        types: &EventTypes,
+        request: &mut AppendRequest,
+    ) -> Result<Vec<Bytes>, Error<Rejection>> {
+        if events.len() > MAX_APPEND_EVENTS {
+            let reason = format!(
+                "{} events, expected at most {MAX_APPEND_EVENTS}: give several commands",
+                events.len()
+            );
+            return Err(Error::malformed("what the command gives rise to", reason));
+        }
+        let mut payloads = Vec::with_capacity(events.len());
+        request.events.reserve(events.len());
+        for (index, event) in events.iter().enumerate() {
+            let payload = codec::encode(event).map_err(|error| Error::malformed(event.name(), error))?;
+            let payload = Bytes::from(payload);
+            payloads.push(payload.clone());
+            let tags = event.tags()?;
+            let recorded = self.event_in(self.stream.clone(), index, types.of(event)?, payload);
+            request.events.push(recorded.tags(tags));
+        }
+        Ok(payloads)
+    }
+
+    /// The n-th event that it gives rise to.
+    pub(super) fn event_in(
+        &self,
+        stream: StreamName,
+        index: usize,
+        event_type: EventType,
+        payload: Bytes,
+    ) -> NewEvent {
+        let mut event = NewEvent::new(stream, event_type).json(payload).metadata(self.metadata.clone());
+        if let Some(command_id) = &self.options.command_id {
+            event = event.id(self.event_id(command_id, index)).causation_id(command_id.clone());
+        }
+        if let Some(id) = &self.options.correlation_id {
+            event = event.correlation_id(id.clone());
+        }
+        if let Some(moment) = self.options.occurred_at {
+            event = event.occurred_at(moment);
+        }
+        event
+    }
+}
+
+fn digest_of<C: Named>(command: &C) -> Result<String, Error<Rejection>> {
+    let json = codec::encode(command).map_err(|error| Error::malformed(command.name(), error))?;
+    let mut hasher = blake3::Hasher::new_derive_key("annals 2026 digest of a command");
+    hasher.update(command.name().as_bytes()).update(&[0]).update(&json);
+    Ok(hasher.finalize().to_hex()[..32].to_owned())
+}
+
+/// The names of a type's events, checked once.
+pub(super) struct EventTypes(Vec<Option<EventType>>);
+
+impl EventTypes {
+    pub(super) fn of_events<E: Event>() -> Self {
+        Self(E::NAMES.iter().map(|name| EventType::new(*name).ok()).collect())
+    }
+
+    fn of<E: Event>(&self, event: &E) -> Result<EventType, Error<Rejection>> {
+        match self.0.get(event.name_index()).cloned().flatten() {
+            Some(event_type) => Ok(event_type),
+            None => Ok(EventType::new(event.name())?),
+        }
+    }
+}
