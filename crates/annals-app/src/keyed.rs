@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use annals_core::{BoxError, Filter, ModelKind, ReadModelTx, RecordedEvent};
 
 use crate::Projection;
+use crate::panics::{catch_panic, panic_text};
 
 /// Fewer events than this are folded where they are: to start a thread costs as much as some of them.
 const FEWEST_FOR_THREADS: usize = 1_024;
@@ -150,9 +151,11 @@ fn changes_of<'e, P: KeyedProjection>(
     let part = &part;
     let parts: Vec<_> = std::thread::scope(|scope| {
         let started: Vec<_> = (1..threads).map(|index| scope.spawn(move || part(index))).collect();
-        let own = part(0);
-        let panicked = |_| Err("taking an event in panicked".into());
-        let joined = started.into_iter().map(|thread| thread.join().unwrap_or_else(panicked));
+        let panicked = |text: String| Err(format!("taking an event in panicked: {text}").into());
+        let own = catch_panic(|| part(0)).unwrap_or_else(panicked);
+        let joined = started
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| panicked(panic_text(&*panic))));
         std::iter::once(own).chain(joined).collect()
     });
     let mut changes = Vec::new();
@@ -238,8 +241,11 @@ mod tests {
     #[test]
     fn a_failure_on_any_thread_is_the_failure_of_the_batch() {
         for (last, said) in [("Bad", "bad"), ("Worse", "panicked")] {
-            let failed = changes_of(&Versions, &events(last), 37).unwrap_err().to_string();
-            assert!(failed.contains(said), "{failed}");
+            // Whichever of them it falls to, be it the one that the others were started from.
+            for threads in 1..=8 {
+                let failed = changes_of(&Versions, &events(last), threads).unwrap_err().to_string();
+                assert!(failed.contains(said), "{failed}");
+            }
         }
     }
 }
