@@ -7,7 +7,7 @@ use std::sync::Arc;
 use annals_core::{Category, EventStore, ModelKind, NameError, ReadModelStore, RecordedEvent};
 use tower::{Layer, Service};
 
-use crate::commands::{AggregateHandler, CommandHandler};
+use crate::commands::{AggregateHandler, DecisionHandler, Handlers, Turns};
 use crate::feed::Feed;
 use crate::mediator::{Action, CommandService, Mediator, Permission};
 use crate::projection::AnyProjection;
@@ -16,13 +16,20 @@ use crate::query::{FnHandler, QueryHandler};
 use crate::running::Shared;
 use crate::versions::Versions;
 use crate::{
-    Aggregate, CommandOutcome, CommandRequest, Error, Principal, Projection, ProjectionError, Query,
-    QueryContext, QueryError, Reissues, Rejection, RunningApp,
+    Aggregate, CommandOutcome, CommandRequest, Decision, Error, Principal, Projection, ProjectionError,
+    Query, QueryContext, QueryError, Reissues, Rejection, RunningApp,
 };
 
-type MakeHandler = Box<
-    dyn Fn(Arc<dyn EventStore>, Arc<dyn ReadModelStore>, Category) -> Arc<dyn CommandHandler> + Send + Sync,
->;
+/// Adds the handlers of an aggregate or of a decision.
+type AddHandlers = Box<dyn Fn(&Ground, &mut Handlers) -> Result<(), StartError> + Send + Sync>;
+
+/// What handlers are made on.
+struct Ground {
+    store: Arc<dyn EventStore>,
+    models: Arc<dyn ReadModelStore>,
+    turns: Arc<Turns>,
+}
+
 /// A projection, and the store of its read model where it has one of its own.
 type Placed = (Option<Arc<dyn ReadModelStore>>, Arc<dyn AnyProjection>);
 type Wrap = Box<dyn FnOnce(CommandService) -> CommandService + Send + Sync>;
@@ -55,7 +62,7 @@ type Wrap = Box<dyn FnOnce(CommandService) -> CommandService + Send + Sync>;
 /// ```
 pub struct App {
     name: String,
-    handlers: Vec<(&'static str, MakeHandler)>,
+    handlers: Vec<AddHandlers>,
     projections: Vec<Placed>,
     queries: Vec<Arc<dyn QueryHandler>>,
     permission: Arc<Permission>,
@@ -126,9 +133,23 @@ impl App {
     /// Adds a type of aggregate, and with it its commands.
     #[must_use]
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
-        let make: MakeHandler =
-            Box::new(|store, models, category| Arc::new(AggregateHandler::<A>::new(store, models, category)));
-        self.handlers.push((A::CATEGORY, make));
+        self.handlers.push(Box::new(|ground, handlers| {
+            let (store, models) = (Arc::clone(&ground.store), Arc::clone(&ground.models));
+            let handler = Arc::new(AggregateHandler::<A>::new(store, models, Category::new(A::CATEGORY)?));
+            handlers.add_states(A::CATEGORY, Arc::clone(&handler) as _)?;
+            handlers.add(A::CATEGORY, handler)
+        }));
+        self
+    }
+
+    /// Adds a rule across entities, and with it its commands.
+    #[must_use]
+    pub fn decision<D: Decision>(mut self) -> Self {
+        self.handlers.push(Box::new(|ground, handlers| {
+            let (store, turns) = (Arc::clone(&ground.store), Arc::clone(&ground.turns));
+            let handler = DecisionHandler::<D>::new(store, Category::new(D::CATEGORY)?, turns);
+            handlers.add(D::CATEGORY, Arc::new(handler))
+        }));
         self
     }
 
@@ -217,13 +238,10 @@ impl App {
         store: Arc<dyn EventStore>,
         models: Arc<dyn ReadModelStore>,
     ) -> Result<RunningApp, StartError> {
-        let mut handlers: BTreeMap<&'static str, Arc<dyn CommandHandler>> = BTreeMap::new();
-        for (name, make) in self.handlers {
-            let handler = make(Arc::clone(&store), Arc::clone(&models), Category::new(name)?);
-            if handlers.insert(name, handler).is_some() {
-                return Err(StartError::DuplicateName { kind: "aggregates", name: name.to_owned() });
-            }
-        }
+        let mut handlers = Handlers::default();
+        let ground = Ground { store, models, turns: Arc::default() };
+        self.handlers.iter().try_for_each(|add| add(&ground, &mut handlers))?;
+        let Ground { store, models, .. } = ground;
         let projections = open_projections(&store, &models, self.projections).await?;
         let mut queries: BTreeMap<&'static str, Arc<dyn QueryHandler>> = BTreeMap::new();
         for query in self.queries {

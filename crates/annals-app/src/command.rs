@@ -10,7 +10,7 @@ use annals_core::{
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::{Aggregate, DomainError, Named, UnreadableEvent};
+use crate::{DomainError, Named, UnreadableEvent};
 
 /// The commands of an aggregate: `derive(Command)` writes it.
 pub trait Command: Named {}
@@ -95,11 +95,17 @@ impl CommandRequest {
         }
     }
 
-    pub(crate) fn typed<A: Aggregate>(id: &str, command: A::Command, options: CommandOptions) -> Self {
+    pub(crate) fn typed(
+        category: &'static str,
+        id: &str,
+        name: &'static str,
+        command: impl Any + Send,
+        options: CommandOptions,
+    ) -> Self {
         Self {
-            category: Cow::Borrowed(A::CATEGORY),
+            category: Cow::Borrowed(category),
             id: id.to_owned(),
-            name: Cow::Borrowed(command.name()),
+            name: Cow::Borrowed(name),
             options,
             payload: CommandPayload::Typed(Box::new(command)),
         }

@@ -11,6 +11,7 @@ mod changes;
 pub mod codec;
 mod command;
 mod commands;
+mod decision;
 mod derived;
 mod derived_merge;
 mod event;
@@ -48,6 +49,7 @@ pub use command::{
     Rejection, Unknown,
 };
 pub use commands::StateView;
+pub use decision::{Decision, Scope};
 pub use derived::{
     DecodeExt, DeriveExt, Derived, DerivedError, MAX_WINDOW_ITEMS, Window, derive_from, derive_from_history,
 };

@@ -1,6 +1,5 @@
 //! Dispatches commands to the aggregate that owns them, through permission check and middleware.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -8,8 +7,8 @@ use annals_core::BoxFuture;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
-use crate::commands::CommandHandler;
-use crate::{CommandOutcome, CommandRequest, Error, Principal, Rejection, Unknown};
+use crate::commands::Handlers;
+use crate::{CommandOutcome, CommandRequest, Error, Principal, Rejection};
 
 /// What middleware wraps: a `tower` service from command to outcome.
 pub type CommandService = BoxCloneSyncService<CommandRequest, CommandOutcome, Error<Rejection>>;
@@ -56,28 +55,14 @@ pub type Permission = dyn Fn(&Principal, &Action<'_>) -> Result<(), String> + Se
 /// The innermost service: permission, then the aggregate's handler.
 #[derive(Clone)]
 pub(crate) struct Mediator {
-    handlers: Arc<BTreeMap<&'static str, Arc<dyn CommandHandler>>>,
+    handlers: Arc<Handlers>,
     permission: Arc<Permission>,
 }
 
 impl Mediator {
-    pub(crate) fn new(
-        handlers: Arc<BTreeMap<&'static str, Arc<dyn CommandHandler>>>,
-        permission: Arc<Permission>,
-    ) -> Self {
+    pub(crate) fn new(handlers: Arc<Handlers>, permission: Arc<Permission>) -> Self {
         Self { handlers, permission }
     }
-}
-
-/// The handler of a category, or the names of those that there are.
-pub(crate) fn handler_of<'a, E>(
-    handlers: &'a BTreeMap<&'static str, Arc<dyn CommandHandler>>,
-    category: &str,
-) -> Result<&'a Arc<dyn CommandHandler>, Error<E>> {
-    handlers.get(category).ok_or_else(|| {
-        let known = handlers.keys().map(|name| (*name).to_owned()).collect();
-        Error::Unknown(Unknown { kind: "category", name: category.to_owned(), known })
-    })
 }
 
 impl Service<CommandRequest> for Mediator {
@@ -93,7 +78,7 @@ impl Service<CommandRequest> for Mediator {
         let handlers = Arc::clone(&self.handlers);
         let permission = Arc::clone(&self.permission);
         Box::pin(async move {
-            let handler = Arc::clone(handler_of(&handlers, &request.category)?);
+            let handler = Arc::clone(handlers.of_command(&request.category, &request.name)?);
             let principal = &request.options.principal;
             let action =
                 Action::Command { category: &request.category, id: &request.id, name: &request.name };

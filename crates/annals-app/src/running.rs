@@ -11,15 +11,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
-use crate::commands::CommandHandler;
-use crate::mediator::{Action, CommandService, Permission, handler_of};
+use crate::commands::Handlers;
+use crate::mediator::{Action, CommandService, Permission};
 use crate::projector::{Progress, Projector};
 use crate::query::{QueryHandler, QueryInput, QueryOutput};
 use crate::versions::Versions;
 use crate::{
-    Aggregate, Answer, At, CommandOptions, CommandOutcome, CommandRequest, Error, Executed, Freshness,
-    MAX_COMPARED_EVENTS, Principal, ProjectionError, Query, QueryContext, QueryError, Rejection,
-    StateDifference, StateView, Unknown,
+    Aggregate, Answer, At, CommandOptions, CommandOutcome, CommandRequest, Decision, DomainError, Error,
+    Event, Executed, Freshness, MAX_COMPARED_EVENTS, Named, Principal, ProjectionError, Query, QueryContext,
+    QueryError, Rejection, StateDifference, StateView, Unknown,
 };
 
 /// How long a question waits for its read model when it asks for a position.
@@ -35,7 +35,7 @@ pub struct RunningApp {
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) store: Arc<dyn EventStore>,
-    pub(crate) handlers: Arc<BTreeMap<&'static str, Arc<dyn CommandHandler>>>,
+    pub(crate) handlers: Arc<Handlers>,
     pub(crate) projections: BTreeMap<&'static str, Versions>,
     pub(crate) queries: BTreeMap<&'static str, Arc<dyn QueryHandler>>,
     pub(crate) permission: Arc<Permission>,
@@ -93,20 +93,37 @@ impl RunningApp {
         command: A::Command,
         options: CommandOptions,
     ) -> Result<Executed<A, A::Event>, Error<A::Error>> {
-        let outcome = self.dispatch(CommandRequest::typed::<A>(id, command, options)).await;
-        let unexpected = || Error::malformed("the outcome", "middleware answered for another aggregate");
-        match outcome {
-            Ok(outcome) => {
-                outcome.typed.downcast::<Executed<A, A::Event>>().map(|done| *done).map_err(|_| unexpected())
-            }
-            Err(error) => Err(error.try_map_domain(|rejection| {
-                let Rejection { code, message, source } = rejection;
-                let Some(source) = source else {
-                    return Err(Error::RefusedBefore { code: code.into_owned(), message });
-                };
-                source.downcast::<A::Error>().map(|error| *error).map_err(|_| unexpected())
-            })),
-        }
+        let name = command.name();
+        let request = CommandRequest::typed(A::CATEGORY, id, name, command, options);
+        typed_answer(self.dispatch(request).await)
+    }
+
+    /// Gives a command to a decision that depends on more than one entity. When others were faster, it is decided again.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn decide<D: Decision>(
+        &self,
+        id: &str,
+        command: D::Command,
+    ) -> Result<Executed<D, D::Event>, Error<D::Error>> {
+        self.decide_with::<D>(id, command, CommandOptions::default()).await
+    }
+
+    /// As [`decide`](Self::decide), with a command id, a time or a principal. An expected version is not for decisions: they
+    /// depend on other things.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn decide_with<D: Decision>(
+        &self,
+        id: &str,
+        command: D::Command,
+        options: CommandOptions,
+    ) -> Result<Executed<D, D::Event>, Error<D::Error>> {
+        let name = command.name();
+        let request = CommandRequest::typed(D::CATEGORY, id, name, command, options);
+        typed_answer(self.dispatch(request).await)
     }
 
     /// Gives a command that came from another process.
@@ -123,7 +140,7 @@ impl RunningApp {
     /// [`Error::Unknown`] when there is no such category, [`Error::NotFound`] when the entity had no events then, and
     /// what keeps the state from being read.
     pub async fn state(&self, category: &str, id: &str, at: At) -> Result<StateView, Error<Rejection>> {
-        let view = handler_of(&self.shared.handlers, category)?.state(id, at).await?;
+        let view = self.shared.handlers.states_of(category)?.state(id, at).await?;
         let events = view.version;
         let what = match at {
             At::Version(version) if events < version => {
@@ -148,7 +165,7 @@ impl RunningApp {
         from: Version,
         to: Option<Version>,
     ) -> Result<StateDifference, Error<Rejection>> {
-        let handler = handler_of(&self.shared.handlers, category)?;
+        let handler = self.shared.handlers.states_of(category)?;
         let last = to.unwrap_or(Version::new(from.get().saturating_add(MAX_COMPARED_EVENTS)));
         let span = last.get().checked_sub(from.get()).filter(|span| *span > 0);
         if span.is_none_or(|span| span > MAX_COMPARED_EVENTS) {
@@ -285,14 +302,39 @@ impl RunningApp {
     }
 
     /// The categories, each with the commands and the events it has.
-    pub fn catalogue(&self) -> Vec<(&'static str, &'static [&'static str], &'static [&'static str])> {
-        let handlers = self.shared.handlers.iter();
-        handlers.map(|(name, handler)| (*name, handler.command_names(), handler.event_names())).collect()
+    pub fn catalogue(&self) -> Vec<(&'static str, Vec<&'static str>, Vec<&'static str>)> {
+        self.shared.handlers.catalogue()
+    }
+
+    /// The categories whose states can be asked for.
+    pub fn aggregates(&self) -> Vec<&'static str> {
+        self.shared.handlers.aggregates()
     }
 
     /// The names of the queries.
     pub fn query_names(&self) -> Vec<&'static str> {
         self.shared.queries.keys().copied().collect()
+    }
+}
+
+/// The mediator's answer, as the caller knows its types.
+fn typed_answer<S, E, R>(
+    outcome: Result<CommandOutcome, Error<Rejection>>,
+) -> Result<Executed<S, E>, Error<R>>
+where
+    S: Send + Sync + 'static,
+    E: Event,
+    R: DomainError,
+{
+    let unexpected = || Error::malformed("the outcome", "middleware answered for another aggregate");
+    match outcome {
+        Ok(outcome) => outcome.typed.downcast().map(|done| *done).map_err(|_| unexpected()),
+        Err(error) => Err(error.try_map_domain(|Rejection { code, message, source }| {
+            let Some(source) = source else {
+                return Err(Error::RefusedBefore { code: code.into_owned(), message });
+            };
+            source.downcast().map(|error| *error).map_err(|_| unexpected())
+        })),
     }
 }
 

@@ -6,18 +6,15 @@ use std::time::Duration;
 use annals_core::{
     AppendError, BoxFuture, Category, Conflict, EventStore, ReadModelStore, StoreError, StreamName, Version,
 };
-use bytes::Bytes;
 
-use super::answers::{FirstAnswer, Refusal, Settled, first_answer};
+use super::answers::{FirstAnswer, first_answer};
 use super::given::{EventTypes, Given};
 use super::group::Group;
 use super::line::{Lead, Line, Lines, Waiting};
 use super::repository::{Folded, Repository, StateView};
-use super::{ATTEMPTS, CommandHandler};
-use crate::panics::catch_panic;
+use super::{ATTEMPTS, Answered, CommandHandler, StateHandler};
 use crate::{
-    Aggregate, At, CommandOutcome, CommandRequest, Context, Error, Executed, Named, OutcomeEvent, Rejection,
-    StateDifference,
+    Aggregate, At, CommandOutcome, CommandRequest, Error, Executed, Named, Rejection, StateDifference,
 };
 
 pub(crate) struct AggregateHandler<A: Aggregate> {
@@ -28,13 +25,7 @@ pub(crate) struct AggregateHandler<A: Aggregate> {
 }
 
 /// What becomes of a command.
-pub(super) type Answer<A> = Result<Answered<A>, Error<Rejection>>;
-
-/// A command that was done, and the payloads of its events as they are stored.
-pub(super) struct Answered<A: Aggregate> {
-    pub(super) executed: Executed<A, A::Event>,
-    pub(super) payloads: Vec<Bytes>,
-}
+pub(super) type Answer<A> = Result<Answered<A, <A as Aggregate>::Event>, Error<Rejection>>;
 
 impl<A: Aggregate> AggregateHandler<A> {
     pub(crate) fn new(
@@ -182,7 +173,10 @@ impl<A: Aggregate> AggregateHandler<A> {
         }
     }
 
-    async fn first_answer(&self, given: &Given<A::Command>) -> Result<Option<Answered<A>>, Error<Rejection>> {
+    async fn first_answer(
+        &self,
+        given: &Given<A::Command>,
+    ) -> Result<Option<Answered<A, A::Event>>, Error<Rejection>> {
         let Some(command_id) = &given.options.command_id else { return Ok(None) };
         let found = first_answer::<_, A::Event>(&**self.repository.store(), given, command_id).await?;
         let (events, payloads, at) = match found {
@@ -190,36 +184,20 @@ impl<A: Aggregate> AggregateHandler<A> {
             Some(FirstAnswer::Events(events, payloads, last)) => {
                 (events, payloads, At::Position(last.position()))
             }
-            Some(FirstAnswer::Settled(Settled { version, occurred_at, refusal: Some(refusal), .. })) => {
-                let context = Context { occurred_at, ..given.context(version) };
-                return Err(self.refused_before(given, &context, refusal).await?);
+            Some(FirstAnswer::Settled(settled)) if settled.refusal.is_some() => {
+                let at = At::Version(settled.version);
+                let then: Folded<A> = self.repository.fold(&given.stream, at).await?;
+                return Err(Error::Domain(given.recognise(settled.rejection(), || {
+                    let context = settled.context(given.context(settled.version));
+                    then.state.handle(&given.command, &context).err()
+                })));
             }
-            Some(FirstAnswer::Settled(Settled { version, .. })) => {
-                (Vec::new(), Vec::new(), At::Version(version))
-            }
+            Some(FirstAnswer::Settled(settled)) => (Vec::new(), Vec::new(), At::Version(settled.version)),
         };
         let Folded { state, version, position, .. } = self.repository.fold(&given.stream, at).await?;
         let stream = given.stream.clone();
         let executed = Executed { stream, version, position, events, state, duplicate: true };
         Ok(Some(Answered { executed, payloads }))
-    }
-
-    /// The refusal that a command was answered with. Its typed form is not stored: the same decision on the same state
-    /// gives it again, unless the domain has changed.
-    async fn refused_before(
-        &self,
-        given: &Given<A::Command>,
-        context: &Context,
-        refusal: Refusal,
-    ) -> Result<Error<Rejection>, Error<Rejection>> {
-        let mut rejection = Rejection::restored(refusal.code, refusal.message);
-        if given.is_typed {
-            let then: Folded<A> = self.repository.fold(&given.stream, At::Version(context.version)).await?;
-            if let Ok(Err(error)) = catch_panic(|| then.state.handle(&given.command, context)) {
-                rejection.recognise(error);
-            }
-        }
-        Ok(Error::Domain(rejection))
     }
 }
 
@@ -260,24 +238,11 @@ impl<A: Aggregate> CommandHandler for AggregateHandler<A> {
         self: Arc<Self>,
         request: CommandRequest,
     ) -> BoxFuture<'static, Result<CommandOutcome, Error<Rejection>>> {
-        Box::pin(async move {
-            let Answered { executed, payloads } = self.execute(request).await?;
-            let first = executed.version.get() + 1 - payloads.len() as u64;
-            let events =
-                executed.events.iter().zip(payloads).zip(first..).map(|((event, payload), version)| {
-                    OutcomeEvent { event_type: event.name(), version: Version::new(version), payload }
-                });
-            Ok(CommandOutcome {
-                stream: executed.stream.clone(),
-                version: executed.version,
-                position: executed.position,
-                events: events.collect(),
-                duplicate: executed.duplicate,
-                typed: Box::new(executed),
-            })
-        })
+        Box::pin(async move { Ok(self.execute(request).await?.into()) })
     }
+}
 
+impl<A: Aggregate> StateHandler for AggregateHandler<A> {
     fn state<'a>(&'a self, id: &'a str, at: At) -> BoxFuture<'a, Result<StateView, Error<Rejection>>> {
         Box::pin(async move {
             let stream = StreamName::from_parts(&self.category, id)?;

@@ -5,14 +5,14 @@
 //! event would have had: that it was refused, or that there was nothing to do.
 
 use annals_core::{
-    AppendRequest, CausationId, EventStore, EventType, Filter, ReadFrom, ReadRequest, RecordedEvent,
-    StreamName, Timestamp, Version,
+    AppendRequest, CausationId, EventStore, EventType, Filter, Position, ReadFrom, ReadRequest,
+    RecordedEvent, StreamName, Timestamp, Version,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::given::{CommandMetadata, Given};
-use crate::{Command, Error, Event, Rejection, decode_event};
+use crate::{Command, Context, Error, Event, Rejection, decode_event};
 
 /// The category of the streams that tell of commands without events.
 const ANSWERS: &str = "annals.answers";
@@ -27,31 +27,51 @@ pub(super) struct Settled {
     /// The stream of its entity.
     #[serde(default)]
     stream: String,
-    /// The version that it was decided on.
+    /// The version of the entity that it was decided on.
+    #[serde(default)]
     pub(super) version: Version,
+    /// The position up to which events were looked for, where it depended on more than its entity.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(super) position: Position,
     /// When it was taken to happen.
-    pub(super) occurred_at: Timestamp,
+    occurred_at: Timestamp,
     /// Why it was refused, if it was.
     #[serde(flatten)]
     pub(super) refusal: Option<Refusal>,
 }
 
 /// The domain's reason.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Refusal {
-    pub(super) code: String,
-    pub(super) message: String,
+    code: String,
+    message: String,
 }
 
 impl Settled {
-    pub(super) fn refused(rejection: &Rejection, version: Version, occurred_at: Timestamp) -> Self {
-        let refusal = Refusal { code: rejection.code.to_string(), message: rejection.message.clone() };
-        Self { stream: String::new(), version, occurred_at, refusal: Some(refusal) }
+    pub(super) fn of(
+        refused: Option<&Rejection>,
+        version: Version,
+        position: Position,
+        occurred_at: Timestamp,
+    ) -> Self {
+        let refusal = refused.map(|why| Refusal { code: why.code.to_string(), message: why.message.clone() });
+        Self { stream: String::new(), version, position, occurred_at, refusal }
     }
 
-    pub(super) fn nothing(version: Version, occurred_at: Timestamp) -> Self {
-        Self { stream: String::new(), version, occurred_at, refusal: None }
+    /// The refusal as it is told again.
+    pub(super) fn rejection(&self) -> Rejection {
+        let Refusal { code, message } = self.refusal.clone().unwrap_or_default();
+        Rejection::restored(code, message)
     }
+
+    /// What it was decided on then, besides the state.
+    pub(super) fn context(&self, now: Context) -> Context {
+        Context { occurred_at: self.occurred_at, ..now }
+    }
+}
+
+fn is_none(position: &Position) -> bool {
+    *position == Position::ZERO
 }
 
 /// Adds the record of a command without events to an append, where the command has an id.

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::command::CommandPayload;
+use crate::panics::catch_panic;
 use crate::{
-    Command, CommandOptions, CommandRequest, Context, Error, Event, Named, Rejection, Unknown, codec,
+    Command, CommandOptions, CommandRequest, Context, DomainError, Error, Event, Named, Rejection, Unknown,
+    codec,
 };
 
 /// A command that was given to an entity.
@@ -19,7 +21,7 @@ pub(super) struct Given<C> {
     pub(super) command: C,
     pub(super) options: CommandOptions,
     /// Whether the caller knows the types of the domain.
-    pub(super) is_typed: bool,
+    is_typed: bool,
     /// Recorded with its events.
     pub(super) metadata: Bytes,
     /// Tells it from other commands with the same id; only one with an id has it.
@@ -83,6 +85,21 @@ impl<C: Command> Given<C> {
             occurred_at: self.options.occurred_at.unwrap_or_else(Timestamp::now),
             principal: self.options.principal.clone(),
         }
+    }
+
+    /// The refusal that it was answered with before. Its typed form is not stored: the same decision on the same state gives it
+    /// again, unless the domain has changed.
+    pub(super) fn recognise<R: DomainError>(
+        &self,
+        mut rejection: Rejection,
+        decide_again: impl FnOnce() -> Option<R>,
+    ) -> Rejection {
+        if self.is_typed
+            && let Ok(Some(error)) = catch_panic(decide_again)
+        {
+            rejection.recognise(error);
+        }
+        rejection
     }
 
     /// The id of its n-th event, where it has an id itself: always the same, so that the store knows the event again.

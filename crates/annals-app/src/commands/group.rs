@@ -5,7 +5,8 @@ use std::sync::Arc;
 use annals_core::{AppendReceipt, AppendRequest, CausationId, ExpectedVersion, Position, Version};
 use bytes::Bytes;
 
-use super::aggregate_handler::{Answer, Answered};
+use super::Answered;
+use super::aggregate_handler::Answer;
 use super::answers::{self, Settled};
 use super::given::{EventTypes, Given};
 use super::repository::Folded;
@@ -87,13 +88,13 @@ impl<A: Aggregate> Group<A> {
             Ok(events) => events,
             Err(error) => {
                 let rejection = Rejection::new(error);
-                let settled = Settled::refused(&rejection, actual, context.occurred_at);
+                let settled = Settled::of(Some(&rejection), actual, Position::ZERO, context.occurred_at);
                 answers::record(given, &settled, &mut self.request)?;
                 return Err(Error::Domain(rejection));
             }
         };
         if events.is_empty() {
-            let settled = Settled::nothing(actual, context.occurred_at);
+            let settled = Settled::of(None, actual, Position::ZERO, context.occurred_at);
             answers::record(given, &settled, &mut self.request)?;
             return Ok((events, Vec::new()));
         }

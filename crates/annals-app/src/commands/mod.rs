@@ -3,30 +3,39 @@
 //! ```text
 //! aggregate_handler.rs  commands on one type of aggregate      line.rs       commands that wait for one entity
 //! group.rs              commands decided in turn, appended at once            repository.rs  folding events into states
-//! given.rs              a command on its way, and its events as they are stored       answers.rs    what a command id was answered
+//! decision_handler.rs   commands that depend on several entities    handlers.rs   who decides which command
+//! given.rs              a command on its way, and its events as they are stored
+//! answers.rs            what a command with an id was answered
 //! ```
 
 mod aggregate_handler;
 mod answers;
+mod decision_handler;
 mod given;
 mod group;
+mod handlers;
 mod line;
 mod repository;
 
 use std::sync::Arc;
 
 use annals_core::{BoxFuture, Version};
+use bytes::Bytes;
 
 pub(crate) use aggregate_handler::AggregateHandler;
+pub(crate) use decision_handler::{DecisionHandler, Turns};
+pub(crate) use handlers::Handlers;
 pub use repository::StateView;
 pub(crate) use repository::{Folded, first_visible};
 
-use crate::{At, CommandOutcome, CommandRequest, Error, Rejection, StateDifference};
+use crate::{
+    At, CommandOutcome, CommandRequest, Error, Event, Executed, OutcomeEvent, Rejection, StateDifference,
+};
 
 /// How often a command is decided again when others were faster.
 const ATTEMPTS: u32 = 16;
 
-/// What decides the commands of a category, its type forgotten.
+/// What decides some of the commands of a category, its type forgotten.
 pub(crate) trait CommandHandler: Send + Sync {
     fn command_names(&self) -> &'static [&'static str];
     fn event_names(&self) -> &'static [&'static str];
@@ -34,6 +43,10 @@ pub(crate) trait CommandHandler: Send + Sync {
         self: Arc<Self>,
         request: CommandRequest,
     ) -> BoxFuture<'static, Result<CommandOutcome, Error<Rejection>>>;
+}
+
+/// What knows the states of the entities of a category, its type forgotten.
+pub(crate) trait StateHandler: Send + Sync {
     fn state<'a>(&'a self, id: &'a str, at: At) -> BoxFuture<'a, Result<StateView, Error<Rejection>>>;
     fn difference<'a>(
         &'a self,
@@ -41,4 +54,27 @@ pub(crate) trait CommandHandler: Send + Sync {
         from: Version,
         to: Version,
     ) -> BoxFuture<'a, Result<StateDifference, Error<Rejection>>>;
+}
+
+/// A command that was done, and the payloads of its events as they are stored.
+struct Answered<S, E> {
+    executed: Executed<S, E>,
+    payloads: Vec<Bytes>,
+}
+
+impl<S: Send + Sync + 'static, E: Event> From<Answered<S, E>> for CommandOutcome {
+    fn from(Answered { executed, payloads }: Answered<S, E>) -> Self {
+        let first = executed.version.get() + 1 - payloads.len() as u64;
+        let events = executed.events.iter().zip(payloads).zip(first..).map(|((event, payload), version)| {
+            OutcomeEvent { event_type: event.name(), version: Version::new(version), payload }
+        });
+        Self {
+            stream: executed.stream.clone(),
+            version: executed.version,
+            position: executed.position,
+            events: events.collect(),
+            duplicate: executed.duplicate,
+            typed: Box::new(executed),
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 mod bad_days;
 mod commands;
+mod decisions;
 mod derived;
 mod domain;
 mod keeping;
@@ -15,3 +16,4 @@ mod snapshots;
 mod standing_by;
 mod upcasters;
 mod what_if;
+mod writing;

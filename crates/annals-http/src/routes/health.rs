@@ -17,9 +17,9 @@ pub(super) async fn index(State(service): State<Service>) -> Json<serde_json::Va
         commands.iter().map(move |command| format!("POST /commands/{category}/{{id}}/{command}"))
     });
     let queries = service.app.query_names().into_iter().map(|name| format!("GET /queries/{name}"));
-    let states = catalogue
-        .iter()
-        .flat_map(|(category, ..)| ["state", "diff"].map(|route| format!("GET /{route}/{category}/{{id}}")));
+    let states = service.app.aggregates().into_iter();
+    let states =
+        states.flat_map(|category| ["state", "diff"].map(|route| format!("GET /{route}/{category}/{{id}}")));
     Json(json!({
         "application": service.app.name(),
         "store": service.app.store().description(),
