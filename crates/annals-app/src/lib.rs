@@ -10,6 +10,7 @@ mod as_of;
 mod changes;
 pub mod codec;
 mod command;
+mod consumer;
 mod derived;
 mod derived_merge;
 mod event;
@@ -23,10 +24,12 @@ mod ledger;
 mod live;
 mod mediator;
 mod named;
+mod opening;
 mod pace;
 mod projection;
 mod projector;
 mod query;
+mod reaction;
 mod reissue;
 mod repository;
 mod running;
@@ -41,12 +44,13 @@ mod what_if;
 pub use aggregate::{Aggregate, At, Context, DomainError};
 pub use annals_core::{NameError, Tag};
 pub use annals_macros::{Command, DomainError, Event, Query, State};
-pub use app::{App, StartError};
+pub use app::App;
 pub use changes::{ChangingEvent, FieldChange, MAX_COMPARED_EVENTS, StateDifference};
 pub use command::{
     Command, CommandOptions, CommandOutcome, CommandRequest, Error, Executed, OutcomeEvent, Principal,
     Rejection, Unknown,
 };
+pub use consumer::Begin;
 pub use derived::{
     DecodeExt, DeriveExt, Derived, DerivedError, MAX_WINDOW_ITEMS, Window, derive_from, derive_from_history,
 };
@@ -56,12 +60,16 @@ pub use keyed::KeyedProjection;
 pub use ledger::{FailedEvent, MOST_EXCEPTIONS, ParkedKey, SkippedEvent};
 pub use mediator::{Action, CommandService, Permission};
 pub use named::Named;
+pub use opening::StartError;
 pub use projection::Projection;
 pub use projector::{
     GapProof, GapVerdict, MOST_FRESH_EVENTS, ProjectionError, ProjectionState, ProjectionStatus,
     RebuildProgress, Rebuilt, VerifiedAgainst,
 };
 pub use query::{Answer, Freshness, Query, QueryContext, QueryError};
+pub use reaction::{
+    DeadLetter, Reaction, ReactionContext, ReactionError, ReactionState, ReactionStatus, RetryPolicy,
+};
 pub use reissue::{ReissueError, ReissuedCommand, Reissues};
 pub use repository::StateView;
 pub use running::{Ask, RunningApp};

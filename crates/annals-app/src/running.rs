@@ -15,6 +15,7 @@ use crate::handler::CommandHandler;
 use crate::mediator::{Action, CommandService, Permission, handler_of};
 use crate::projector::{Progress, Projector};
 use crate::query::{QueryHandler, QueryInput, QueryOutput};
+use crate::reaction::Reactor;
 use crate::versions::Versions;
 use crate::{
     Aggregate, Answer, At, CommandOptions, CommandOutcome, CommandRequest, Error, Executed, Freshness,
@@ -38,9 +39,10 @@ pub(crate) struct Shared {
     pub(crate) handlers: Arc<BTreeMap<&'static str, Arc<dyn CommandHandler>>>,
     pub(crate) projections: BTreeMap<&'static str, Versions>,
     pub(crate) queries: BTreeMap<&'static str, Arc<dyn QueryHandler>>,
+    pub(crate) reactors: BTreeMap<&'static str, Arc<Reactor>>,
     pub(crate) permission: Arc<Permission>,
     pub(crate) commands: CommandService,
-    /// The tasks of the projections.
+    /// The tasks of projections and reactions.
     pub(crate) tasks: Vec<JoinHandle<()>>,
 }
 
@@ -50,13 +52,34 @@ impl Drop for Shared {
     }
 }
 
+/// Gives a typed command to the service that takes commands.
+pub(crate) async fn execute_by<A: Aggregate>(
+    commands: &CommandService,
+    id: &str,
+    command: A::Command,
+    options: CommandOptions,
+) -> Result<Executed<A>, Error<A::Error>> {
+    let outcome = commands.clone().oneshot(CommandRequest::typed::<A>(id, command, options)).await;
+    let unexpected = || Error::malformed("the outcome", "middleware answered for another aggregate");
+    match outcome {
+        Ok(outcome) => outcome.typed.downcast::<Executed<A>>().map(|done| *done).map_err(|_| unexpected()),
+        Err(error) => Err(error.try_map_domain(|rejection| {
+            rejection.source.downcast::<A::Error>().map(|error| *error).map_err(|_| unexpected())
+        })),
+    }
+}
+
 impl RunningApp {
-    /// Sets the projections going.
-    pub(crate) fn new(mut shared: Shared) -> Self {
+    /// Sets projections going, and reactions unless the application is passive.
+    pub(crate) fn new(mut shared: Shared, is_passive: bool) -> Self {
         for versions in shared.projections.values() {
             let all = versions.all().iter();
             shared.tasks.extend(all.map(|projector| tokio::spawn(Arc::clone(projector).run())));
             shared.tasks.push(tokio::spawn(versions.clone().confirm()));
+        }
+        if !is_passive {
+            let reactors = shared.reactors.values();
+            shared.tasks.extend(reactors.map(|reactor| tokio::spawn(Arc::clone(reactor).run())));
         }
         Self { shared: Arc::new(shared) }
     }
@@ -93,16 +116,7 @@ impl RunningApp {
         command: A::Command,
         options: CommandOptions,
     ) -> Result<Executed<A>, Error<A::Error>> {
-        let outcome = self.dispatch(CommandRequest::typed::<A>(id, command, options)).await;
-        let unexpected = || Error::malformed("the outcome", "middleware answered for another aggregate");
-        match outcome {
-            Ok(outcome) => {
-                outcome.typed.downcast::<Executed<A>>().map(|done| *done).map_err(|_| unexpected())
-            }
-            Err(error) => Err(error.try_map_domain(|rejection| {
-                rejection.source.downcast::<A::Error>().map(|error| *error).map_err(|_| unexpected())
-            })),
-        }
+        execute_by::<A>(&self.shared.commands, id, command, options).await
     }
 
     /// Gives a command that came from another process.
@@ -252,6 +266,10 @@ impl RunningApp {
             let known = self.shared.projections.keys().map(|name| (*name).to_owned()).collect();
             QueryError::Unknown(Unknown { kind: "projection", name: name.to_owned(), known })
         })
+    }
+
+    pub(crate) fn reactors(&self) -> &BTreeMap<&'static str, Arc<Reactor>> {
+        &self.shared.reactors
     }
 
     pub(crate) fn all_versions(&self) -> impl Iterator<Item = &Versions> {
