@@ -121,7 +121,9 @@ impl InHand {
         self.bytes = self.bytes.saturating_sub(task.event.body().len());
         self.ahead.insert(position);
         let settled = self.settled();
-        self.ahead = self.ahead.split_off(&settled.next());
+        while self.ahead.first().is_some_and(|ahead| *ahead <= settled) {
+            self.ahead.pop_first();
+        }
         let Some(later) = self.later.get_mut(&task.key) else { return };
         match later.pop_front() {
             Some(event) => self.ready.push_back(Task { key: Arc::clone(&task.key), event, attempt: 1 }),
