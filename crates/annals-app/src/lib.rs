@@ -1,7 +1,8 @@
 //! The framework of Annals: a domain in plain Rust becomes a running application.
 //!
 //! An [`Aggregate`] decides commands into events and folds events into its state. A [`Projection`] keeps a read model
-//! from events; a [`Query`] is answered from it. An [`App`] holds them together and is started on any store of events.
+//! from events; a [`Query`] is answered from it. A [`Reaction`] does something about events outside of the store. An [`App`] holds
+//! them together and is started on any store of events.
 //! Nothing here knows a driver, HTTP or a terminal.
 
 mod aggregate;

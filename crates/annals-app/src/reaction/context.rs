@@ -32,7 +32,7 @@ impl ReactionContext {
         Self { reaction, attempt, event: event.id(), correlation, commands }
     }
 
-    /// Which attempt this is, from 1, since the process was started.
+    /// Which attempt this is, from 1, since the process was started; 1 again for a dead letter that is retried.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bad_days::until;
 use crate::http::send;
-use crate::program::Place;
+use crate::program::{Place, Serving};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -25,7 +25,7 @@ fn open_account(place: &Place, id: &str) {
 
 #[test]
 fn large_withdrawals_are_told_and_small_ones_are_not() {
-    let place = Place::with_notices("notices.jsonl");
+    let place = Place::new().with_notices("notices.jsonl");
     open_account(&place, "1");
     for amount in ["9999.99", "10000.00", "12345.67"] {
         place.json(&["execute", "account", "1", "WithdrawMoney", &format!("amount={amount}"), "method=card"]);
@@ -67,9 +67,32 @@ fn without_a_file_nobody_is_told() {
 }
 
 #[test]
+fn of_two_services_one_tells_and_the_other_takes_over_when_it_is_killed() {
+    let place = Place::with_store("sqlite:two.sqlite").with_notices("notices.jsonl");
+    open_account(&place, "1");
+    let (first, second) = (place.serve(), place.serve());
+    let state = |serving: &Serving| send(&format!("{}/reactions", serving.url), &[], None).2[0].clone();
+    until("one to stand by", PATIENCE, || (state(&second)["status"] == "standing-by").then_some(()));
+    let withdraw = |serving: &Serving| {
+        let url = format!("{}/commands/account/1/WithdrawMoney", serving.url);
+        assert_eq!(send(&url, &[], Some(r#"{"amount":"10000.00"}"#)).0, 200);
+    };
+    [&first, &second, &first, &second].into_iter().for_each(withdraw);
+    until("all to be told", PATIENCE, || {
+        let status = state(&second);
+        (status["position"] == status["head"]).then_some(())
+    });
+    assert_eq!(notices(&place).len(), 4, "each by one of them");
+    drop(first);
+    withdraw(&second);
+    until("the other to take over", PATIENCE, || (state(&second)["status"] == "live").then_some(()));
+    until("the last to be told", PATIENCE, || (notices(&place).len() >= 5).then_some(()));
+}
+
+#[test]
 fn every_large_withdrawal_is_told_however_often_the_service_is_killed() {
     let seed: u64 = std::env::var("ANNALS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(5);
-    let place = Place::with_notices("notices.jsonl");
+    let place = Place::new().with_notices("notices.jsonl");
     let accounts = ["1", "2", "3", "4"];
     accounts.iter().for_each(|id| open_account(&place, id));
     let withdrawn = AtomicU64::new(0);

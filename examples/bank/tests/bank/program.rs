@@ -31,9 +31,9 @@ impl Place {
         Self { store: Some(url.to_owned()), ..Self::new() }
     }
 
-    /// A place whose bank tells of large withdrawals in this file.
-    pub(crate) fn with_notices(name: &str) -> Self {
-        Self { notices: Some(name.into()), ..Self::new() }
+    /// The same place with a bank that tells of large withdrawals in this file.
+    pub(crate) fn with_notices(self, name: &str) -> Self {
+        Self { notices: Some(name.into()), ..self }
     }
 
     pub(crate) fn path(&self) -> &Path {
