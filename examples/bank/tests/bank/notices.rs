@@ -96,7 +96,11 @@ fn every_large_withdrawal_is_told_however_often_the_service_is_killed() {
     let accounts = ["1", "2", "3", "4"];
     accounts.iter().for_each(|id| open_account(&place, id));
     let withdrawn = AtomicU64::new(0);
-    for round in 0..8_u64 {
+    // On a slow machine it takes more of them until enough has happened.
+    for round in 0..80_u64 {
+        if round >= 8 && withdrawn.load(Ordering::Relaxed) >= 100 {
+            break;
+        }
         let mut serving = Some(place.serve());
         let url = serving.as_ref().map(|serving| serving.url.clone()).unwrap();
         std::thread::scope(|scope| {
@@ -138,5 +142,5 @@ fn every_large_withdrawal_is_told_however_often_the_service_is_killed() {
     let acknowledged = withdrawn.load(Ordering::Relaxed);
     println!("{acknowledged} withdrawals, {} large, {} notices, seed {seed}", large.len(), lines.len());
     assert_eq!(told, large, "each is told, and no other");
-    assert!(acknowledged > 50, "{acknowledged} withdrawals were acknowledged, too few to tell");
+    assert!(acknowledged >= 100, "{acknowledged} withdrawals were acknowledged, too few to tell");
 }
