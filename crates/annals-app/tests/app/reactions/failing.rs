@@ -143,3 +143,34 @@ async fn a_store_that_takes_no_writes_stops_it_before_anything_is_done() {
     settle(&running).await;
     assert_eq!(reaction.positions(), [1], "it is tried again by itself");
 }
+
+/// Does not know the key of an event while it is confused.
+struct Confused(Arc<AtomicBool>);
+
+impl Reaction for Confused {
+    const NAME: &'static str = "confused";
+
+    fn filter(&self) -> Filter {
+        Filter::all()
+    }
+
+    async fn react(&self, _: &RecordedEvent, _: &ReactionContext) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn key(&self, _: &RecordedEvent) -> String {
+        assert!(!self.0.load(Ordering::SeqCst), "which key?");
+        String::new()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_outside_of_an_attempt_stops_it_in_sight_until_it_is_mended() {
+    let (world, is_confused) = (World::new(), Arc::new(AtomicBool::new(true)));
+    let running = start(&world, app(Confused(Arc::clone(&is_confused)))).await;
+    increment(&running, "a").await;
+    let behind = running.settle(Duration::from_secs(10)).await.unwrap_err().to_string();
+    assert!(behind.contains("it has stopped: its filter, key or retry panicked: which key?"), "{behind}");
+    is_confused.store(false, Ordering::SeqCst);
+    settle(&running).await;
+}
