@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use annals_core::{Category, EventStore, ModelKind, NameError, ReadModelStore, RecordedEvent};
+use annals_core::{Category, EventStore, ReadModelStore, RecordedEvent};
+use futures_util::future::join_all;
 use tower::{Layer, Service};
 
 use crate::commands::{AggregateHandler, DecisionHandler, Handlers, Turns};
-use crate::feed::Feed;
+use crate::consumer::is_replay;
 use crate::mediator::{Action, CommandService, Mediator, Permission};
-use crate::projection::AnyProjection;
-use crate::projector::Projector;
+use crate::opening::{Placed, StartError, open_projections, open_reactions};
 use crate::query::{FnHandler, QueryHandler};
+use crate::reaction::AnyReaction;
 use crate::running::Shared;
-use crate::versions::Versions;
 use crate::{
     Aggregate, CommandOutcome, CommandRequest, Decision, Error, Principal, Projection, ProjectionError,
-    Query, QueryContext, QueryError, Reissues, Rejection, RunningApp,
+    Query, QueryContext, QueryError, Reaction, Reissues, Rejection, RunningApp,
 };
 
 /// Adds the handlers of an aggregate or of a decision.
@@ -30,8 +30,6 @@ struct Ground {
     turns: Arc<Turns>,
 }
 
-/// A projection, and the store of its read model where it has one of its own.
-type Placed = (Option<Arc<dyn ReadModelStore>>, Arc<dyn AnyProjection>);
 type Wrap = Box<dyn FnOnce(CommandService) -> CommandService + Send + Sync>;
 
 /// What an application is made of: its aggregates, projections and queries.
@@ -65,50 +63,11 @@ pub struct App {
     handlers: Vec<AddHandlers>,
     projections: Vec<Placed>,
     queries: Vec<Arc<dyn QueryHandler>>,
+    reactions: Vec<Arc<dyn AnyReaction>>,
+    is_passive: bool,
     permission: Arc<Permission>,
     layers: Vec<Wrap>,
     reissues: Reissues,
-}
-
-/// Why an application cannot be started.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A category breaks a rule of names.
-    #[error("the category of an aggregate: {0}")]
-    Category(#[from] NameError),
-    /// Two things have one name.
-    #[error("two {kind} are named {name:?}: give each a name of its own")]
-    DuplicateName {
-        /// What kind of thing.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-    },
-    /// A query names a projection that the application does not have.
-    #[error(
-        "the query {query:?} is answered from the projection {projection:?}, which the application does not have"
-    )]
-    MissingProjection {
-        /// The query.
-        query: &'static str,
-        /// The projection.
-        projection: &'static str,
-    },
-    /// There is no store for what a projection's read model is made of.
-    #[error(
-        "the read model of {projection:?} is made of {kind}, and no store of such read models is there: turn on the feature \
-         of the crate annals for it, or give it one with App::projection_in"
-    )]
-    NoSuchKind {
-        /// The projection.
-        projection: &'static str,
-        /// What its read model is made of.
-        kind: ModelKind,
-    },
-    /// A projection cannot be opened.
-    #[error(transparent)]
-    Projection(#[from] ProjectionError),
 }
 
 impl App {
@@ -119,6 +78,8 @@ impl App {
             handlers: Vec::new(),
             projections: Vec::new(),
             queries: Vec::new(),
+            reactions: Vec::new(),
+            is_passive: false,
             permission: Arc::new(|_, _| Ok(())),
             layers: Vec::new(),
             reissues: Reissues::default(),
@@ -180,6 +141,21 @@ impl App {
         Fut: Future<Output = Result<Q::Output, QueryError>> + Send + 'static,
     {
         self.queries.push(Arc::new(FnHandler::<Q, F>::new(handler)));
+        self
+    }
+
+    /// Adds a reaction: something that is done about events outside of the store, at least once for each.
+    #[must_use]
+    pub fn reaction<R: Reaction>(mut self, reaction: R) -> Self {
+        self.reactions.push(Arc::new(reaction));
+        self
+    }
+
+    /// Starts it without its reactions: to look at a store, to repair it, or to try something out on a copy. Commands and
+    /// questions are as usual; what is stored meanwhile is for the reactions of the process that runs them.
+    #[must_use]
+    pub fn passive(mut self) -> Self {
+        self.is_passive = true;
         self
     }
 
@@ -257,45 +233,22 @@ impl App {
         let innermost = Mediator::new(Arc::clone(&handlers), Arc::clone(&self.permission));
         let commands =
             self.layers.into_iter().fold(CommandService::new(innermost), |inner, wrap| wrap(inner));
-        Ok(RunningApp::new(Shared {
+        let is_passive = self.is_passive || is_replay(&*store).await.map_err(ProjectionError::from)?;
+        let reactors = open_reactions(&store, &models, &commands, self.reactions)?;
+        if !is_passive {
+            join_all(reactors.values().map(|reactor| reactor.begin())).await;
+        }
+        let shared = Shared {
             name: self.name,
             store,
             handlers,
             projections,
             queries,
+            reactors,
             permission: self.permission,
             commands,
             tasks: Vec::new(),
-        }))
-    }
-}
-
-async fn open_projections(
-    store: &Arc<dyn EventStore>,
-    models: &Arc<dyn ReadModelStore>,
-    mut projections: Vec<Placed>,
-) -> Result<BTreeMap<&'static str, Versions>, StartError> {
-    let filters = projections.iter().map(|(_, projection)| projection.filter());
-    let feed = Feed::new(Arc::clone(store), filters, None);
-    projections.sort_by_key(|(_, projection)| (projection.name(), projection.version()));
-    let mut opened: BTreeMap<&'static str, Versions> = BTreeMap::new();
-    for (own, projection) in projections {
-        let (name, kind) = (projection.name(), projection.kind());
-        let of_kind = || match kind {
-            ModelKind::Rows => Some(Arc::clone(models)),
-            other => models.of_kind(other),
         };
-        let models = own.or_else(of_kind).ok_or(StartError::NoSuchKind { projection: name, kind })?;
-        let (store, feed) = (Arc::clone(store), Arc::clone(&feed));
-        let has_older = opened.contains_key(name);
-        let projector = Arc::new(Projector::open(store, models, projection, feed, has_older).await?);
-        let is_new = match opened.get_mut(name) {
-            Some(versions) => versions.add(projector),
-            None => opened.insert(name, Versions::new(projector)).is_none(),
-        };
-        if !is_new {
-            return Err(StartError::DuplicateName { kind: "projections", name: name.to_owned() });
-        }
+        Ok(RunningApp::new(shared, is_passive))
     }
-    Ok(opened)
 }

@@ -40,7 +40,7 @@ use crate::{Command, Context, DomainError, Event};
 ///     EmailTaken(String),
 /// }
 ///
-/// #[derive(Clone)]
+/// #[derive(Clone, Debug)]
 /// struct Registration {
 ///     email: String,
 ///     is_taken: bool,

@@ -11,7 +11,7 @@ pub const MOST_EXCEPTIONS: usize = 100;
 /// So many bytes are kept of what a projection said about an event.
 const LONGEST_REASON: usize = 300;
 
-/// An event at which a projection stopped.
+/// An event at which a projection stopped, or which a reaction could not handle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedEvent {
     /// Where it is.

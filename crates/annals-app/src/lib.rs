@@ -1,7 +1,8 @@
 //! The framework of Annals: a domain in plain Rust becomes a running application.
 //!
 //! An [`Aggregate`] decides commands into events and folds events into its state. A [`Projection`] keeps a read model
-//! from events; a [`Query`] is answered from it. An [`App`] holds them together and is started on any store of events.
+//! from events; a [`Query`] is answered from it. A [`Reaction`] does something about events outside of the store. An [`App`] holds
+//! them together and is started on any store of events.
 //! Nothing here knows a driver, HTTP or a terminal.
 
 mod aggregate;
@@ -11,6 +12,7 @@ mod changes;
 pub mod codec;
 mod command;
 mod commands;
+mod consumer;
 mod decision;
 mod derived;
 mod derived_merge;
@@ -24,17 +26,20 @@ mod ledger;
 mod live;
 mod mediator;
 mod named;
+mod opening;
 mod pace;
 mod panics;
 mod projection;
 mod projector;
 mod query;
+mod reaction;
 mod reissue;
 mod running;
 mod seen;
 mod snapshots;
 pub mod state;
 mod test_kit;
+mod typed;
 mod upcast;
 mod versions;
 mod what_if;
@@ -42,13 +47,14 @@ mod what_if;
 pub use aggregate::{Aggregate, At, Context, DomainError};
 pub use annals_core::{NameError, Tag};
 pub use annals_macros::{Command, DomainError, Event, Query, State};
-pub use app::{App, StartError};
+pub use app::App;
 pub use changes::{ChangingEvent, FieldChange, MAX_COMPARED_EVENTS, StateDifference};
 pub use command::{
     Command, CommandOptions, CommandOutcome, CommandRequest, Error, Executed, OutcomeEvent, Principal,
     Rejection, Unknown,
 };
 pub use commands::StateView;
+pub use consumer::Begin;
 pub use decision::{Decision, Scope};
 pub use derived::{
     DecodeExt, DeriveExt, Derived, DerivedError, MAX_WINDOW_ITEMS, Window, derive_from, derive_from_history,
@@ -59,12 +65,16 @@ pub use keyed::KeyedProjection;
 pub use ledger::{FailedEvent, MOST_EXCEPTIONS, ParkedKey, SkippedEvent};
 pub use mediator::{Action, CommandService, Permission};
 pub use named::Named;
+pub use opening::StartError;
 pub use projection::Projection;
 pub use projector::{
     GapProof, GapVerdict, MOST_FRESH_EVENTS, ProjectionError, ProjectionState, ProjectionStatus,
     RebuildProgress, Rebuilt, VerifiedAgainst,
 };
 pub use query::{Answer, Freshness, Query, QueryContext, QueryError};
+pub use reaction::{
+    DeadLetter, Reaction, ReactionContext, ReactionError, ReactionState, ReactionStatus, RetryPolicy,
+};
 pub use reissue::{ReissueError, ReissuedCommand, Reissues};
 pub use running::{Ask, RunningApp};
 pub use seen::SeenDifference;

@@ -37,6 +37,13 @@ pub enum Action<'a> {
         /// What is to be done: `rebuild`, `retry`, `skip`, `park`, `release`, `roll-back`, `roll-forward` or `proof`.
         what: &'a str,
     },
+    /// Look after a reaction.
+    React {
+        /// The reaction.
+        reaction: &'a str,
+        /// What is to be done with its dead letters: `list`, `retry` or `drop`.
+        what: &'a str,
+    },
 }
 
 impl std::fmt::Display for Action<'_> {
@@ -45,6 +52,7 @@ impl std::fmt::Display for Action<'_> {
             Self::Command { category, id, name } => write!(f, "{name} on {category} {id:?}"),
             Self::Query { name } => write!(f, "ask {name}"),
             Self::Keep { projection, what } => write!(f, "{what} the projection {projection:?}"),
+            Self::React { reaction, what } => write!(f, "{what} dead letters of the reaction {reaction:?}"),
         }
     }
 }

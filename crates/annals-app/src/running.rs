@@ -15,11 +15,13 @@ use crate::commands::Handlers;
 use crate::mediator::{Action, CommandService, Permission};
 use crate::projector::{Progress, Projector};
 use crate::query::{QueryHandler, QueryInput, QueryOutput};
+use crate::reaction::Reactor;
+use crate::typed::give_typed;
 use crate::versions::Versions;
 use crate::{
-    Aggregate, Answer, At, CommandOptions, CommandOutcome, CommandRequest, Decision, DomainError, Error,
-    Event, Executed, Freshness, MAX_COMPARED_EVENTS, Named, Principal, ProjectionError, Query, QueryContext,
-    QueryError, Rejection, StateDifference, StateView, Unknown,
+    Aggregate, Answer, At, CommandOptions, CommandOutcome, CommandRequest, Decision, Error, Executed,
+    Freshness, MAX_COMPARED_EVENTS, Principal, ProjectionError, Query, QueryContext, QueryError, Rejection,
+    StateDifference, StateView, Unknown,
 };
 
 /// How long a question waits for its read model when it asks for a position.
@@ -38,9 +40,10 @@ pub(crate) struct Shared {
     pub(crate) handlers: Arc<Handlers>,
     pub(crate) projections: BTreeMap<&'static str, Versions>,
     pub(crate) queries: BTreeMap<&'static str, Arc<dyn QueryHandler>>,
+    pub(crate) reactors: BTreeMap<&'static str, Arc<Reactor>>,
     pub(crate) permission: Arc<Permission>,
     pub(crate) commands: CommandService,
-    /// The tasks of the projections.
+    /// The tasks of projections and reactions.
     pub(crate) tasks: Vec<JoinHandle<()>>,
 }
 
@@ -51,12 +54,16 @@ impl Drop for Shared {
 }
 
 impl RunningApp {
-    /// Sets the projections going.
-    pub(crate) fn new(mut shared: Shared) -> Self {
+    /// Sets projections going, and reactions unless the application is passive.
+    pub(crate) fn new(mut shared: Shared, is_passive: bool) -> Self {
         for versions in shared.projections.values() {
             let all = versions.all().iter();
             shared.tasks.extend(all.map(|projector| tokio::spawn(Arc::clone(projector).run())));
             shared.tasks.push(tokio::spawn(versions.clone().confirm()));
+        }
+        if !is_passive {
+            let reactors = shared.reactors.values();
+            shared.tasks.extend(reactors.map(|reactor| tokio::spawn(Arc::clone(reactor).run())));
         }
         Self { shared: Arc::new(shared) }
     }
@@ -93,9 +100,7 @@ impl RunningApp {
         command: A::Command,
         options: CommandOptions,
     ) -> Result<Executed<A, A::Event>, Error<A::Error>> {
-        let name = command.name();
-        let request = CommandRequest::typed(A::CATEGORY, id, name, command, options);
-        typed_answer(self.dispatch(request).await)
+        give_typed(&self.shared.commands, A::CATEGORY, id, command, options).await
     }
 
     /// Gives a command to a decision that depends on more than one entity. When others were faster, it is decided again.
@@ -121,9 +126,7 @@ impl RunningApp {
         command: D::Command,
         options: CommandOptions,
     ) -> Result<Executed<D, D::Event>, Error<D::Error>> {
-        let name = command.name();
-        let request = CommandRequest::typed(D::CATEGORY, id, name, command, options);
-        typed_answer(self.dispatch(request).await)
+        give_typed(&self.shared.commands, D::CATEGORY, id, command, options).await
     }
 
     /// Gives a command that came from another process.
@@ -275,6 +278,10 @@ impl RunningApp {
         })
     }
 
+    pub(crate) fn reactors(&self) -> &BTreeMap<&'static str, Arc<Reactor>> {
+        &self.shared.reactors
+    }
+
     pub(crate) fn all_versions(&self) -> impl Iterator<Item = &Versions> {
         self.shared.projections.values()
     }
@@ -314,27 +321,6 @@ impl RunningApp {
     /// The names of the queries.
     pub fn query_names(&self) -> Vec<&'static str> {
         self.shared.queries.keys().copied().collect()
-    }
-}
-
-/// The mediator's answer, as the caller knows its types.
-fn typed_answer<S, E, R>(
-    outcome: Result<CommandOutcome, Error<Rejection>>,
-) -> Result<Executed<S, E>, Error<R>>
-where
-    S: Send + Sync + 'static,
-    E: Event,
-    R: DomainError,
-{
-    let unexpected = || Error::malformed("the outcome", "middleware answered for another aggregate");
-    match outcome {
-        Ok(outcome) => outcome.typed.downcast().map(|done| *done).map_err(|_| unexpected()),
-        Err(error) => Err(error.try_map_domain(|Rejection { code, message, source }| {
-            let Some(source) = source else {
-                return Err(Error::RefusedBefore { code: code.into_owned(), message });
-            };
-            source.downcast().map(|error| *error).map_err(|_| unexpected())
-        })),
     }
 }
 

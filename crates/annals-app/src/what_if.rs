@@ -8,6 +8,8 @@ use annals_core::{
     Reader, RecordedEvent, StoreError, Timestamp,
 };
 
+use crate::consumer::mark_as_replay;
+
 /// What becomes of an event in a copy of history.
 #[derive(Debug, Clone)]
 pub enum Edit {
@@ -48,7 +50,8 @@ impl Clock for HistoryClock {
 }
 
 /// Copies the events that match into memory, each as `edit` says. An application with today's code, or with other code, is
-/// then started on the copy, to see what its states and read models would be; the store itself is only read.
+/// then started on the copy, to see what its states and read models would be; the store itself is only read. Nothing is done
+/// about the events of a copy outside of it: no [`Reaction`](crate::Reaction) runs there.
 ///
 /// Recorded times, times of occurrence and ids are as they were; positions and versions follow from what is there. The copy
 /// is in memory as a whole: choose the events by the filter.
@@ -98,5 +101,7 @@ pub async fn what_if(
             }
         }
     }
+    let marked = mark_as_replay(&*copy).await;
+    marked.map_err(|source| WhatIfError::Impossible { position: head, source })?;
     Ok(copy)
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use annals_app::{Error, ProjectionError, QueryError, Rejection, StartError};
+use annals_app::{Error, ProjectionError, QueryError, ReactionError, Rejection, StartError};
 use annals_core::{AppendError, BoxError, NameError, StoreError};
 use annals_http::ServeError;
 
@@ -83,6 +83,15 @@ impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Unknown(_) | QueryError::Malformed { .. } => Self::usage(error),
+            other => Self::new(other),
+        }
+    }
+}
+
+impl From<ReactionError> for Failure {
+    fn from(error: ReactionError) -> Self {
+        match error {
+            ReactionError::Unknown(_) => Self::usage(error),
             other => Self::new(other),
         }
     }

@@ -117,12 +117,18 @@ impl Session {
         self.start_on(opened).await
     }
 
-    /// Starts the application on the store, which must be there.
+    /// Starts the application on the store, which must be there, to read it: it does nothing about its events outside of it.
     ///
     /// # Errors
     /// What opening the store or starting reports.
     pub async fn start_on_existing(&mut self) -> Result<RunningApp, Failure> {
-        let opened = self.open_existing_store().await?;
+        self.start_passive(Opening::ToRead).await
+    }
+
+    /// As [`start_on_existing`](Self::start_on_existing), with the store opened for this.
+    pub(crate) async fn start_passive(&mut self, opening: Opening) -> Result<RunningApp, Failure> {
+        let opened = self.open_existing(opening).await?;
+        self.app = self.app.take().map(App::passive);
         self.start_on(opened).await
     }
 

@@ -1,6 +1,6 @@
 //! Errors as [problem details (RFC 9457)](https://www.rfc-editor.org/rfc/rfc9457), `application/problem+json`.
 
-use annals_app::{Error, ProjectionError, QueryError, Rejection, Unknown};
+use annals_app::{Error, ProjectionError, QueryError, ReactionError, Rejection, Unknown};
 use annals_core::{ReadModelError, StoreError};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -23,6 +23,12 @@ impl Problem {
 
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    }
+
+    /// What was asked for ended in the middle.
+    pub(crate) fn unanswered(error: tokio::task::JoinError) -> Self {
+        let detail = format!("what was asked for ended without an answer: {error}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
     /// The problem as a document.
@@ -117,6 +123,22 @@ impl From<StoreError> for Problem {
             _ => return Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store-failed", detail),
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    }
+}
+
+impl From<ReactionError> for Problem {
+    fn from(error: ReactionError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ReactionError::Unknown(unknown) => unknown.into(),
+            ReactionError::NoSuchLetter { .. } => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            ReactionError::Gone { .. } => Self::new(StatusCode::GONE, "event-gone", detail),
+            ReactionError::FailedAgain { .. } => {
+                Self::new(StatusCode::BAD_GATEWAY, "reaction-failed", detail)
+            }
+            ReactionError::Store(error) => error.into(),
+            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail),
+        }
     }
 }
 

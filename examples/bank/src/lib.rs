@@ -9,13 +9,15 @@ pub mod flags;
 pub mod import;
 pub mod money;
 pub mod month;
+pub mod notices;
 pub mod reissue;
 pub mod spending;
 pub mod statements;
 
 use annals::App;
 
-/// The bank: one kind of aggregate, three read models, five questions; and with the feature `search` one more of each.
+/// The bank: one kind of aggregate, three read models, five questions; with the feature `search` one more of each; and where the
+/// environment names a file for them, notices of large withdrawals.
 pub fn app() -> App {
     let bank = App::new("bank")
         .aggregate::<account::Account>()
@@ -28,6 +30,10 @@ pub fn app() -> App {
         .projection(spending::Spending)
         .query(statements::statement)
         .query(spending::can_pay);
+    let bank = match std::env::var_os(notices::FILE_VARIABLE) {
+        Some(file) => bank.reaction(notices::Notices::to(file)),
+        None => bank,
+    };
     #[cfg(feature = "search")]
     let bank = bank.projection(find::Transactions).query(find::find_transactions);
     bank

@@ -11,6 +11,7 @@ mod keeping;
 mod odd_store;
 mod past;
 mod projections;
+mod reactions;
 mod reissue;
 mod snapshots;
 mod standing_by;

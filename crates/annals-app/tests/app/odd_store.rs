@@ -1,7 +1,7 @@
-//! A store that counts its reads, and may pass over an event when it is read forwards.
+//! A store that counts its reads, may pass over an event when it is read forwards, and may take no writes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use annals_core::*;
 
@@ -11,16 +11,26 @@ pub struct OddStore {
     pub reads: AtomicU64,
     /// The event at this position is not handed over when reading forwards; 0 for none.
     pub passes_over: AtomicU64,
+    pub is_read_only: AtomicBool,
 }
 
 impl OddStore {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { inner: Arc::default(), reads: AtomicU64::new(0), passes_over: AtomicU64::new(0) })
+        Arc::new(Self {
+            inner: Arc::default(),
+            reads: AtomicU64::new(0),
+            passes_over: AtomicU64::new(0),
+            is_read_only: AtomicBool::new(false),
+        })
     }
 }
 
 impl EventStore for OddStore {
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendReceipt, AppendError>> {
+        if self.is_read_only.load(Ordering::SeqCst) {
+            let refused = StoreError::ReadOnly { reason: "for a test".to_owned() };
+            return Box::pin(std::future::ready(Err(refused.into())));
+        }
         self.inner.append(request)
     }
 

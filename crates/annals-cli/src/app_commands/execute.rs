@@ -1,5 +1,7 @@
 //! `execute`: a command to an entity, here or at a running service.
 
+use std::time::Duration;
+
 use annals_app::{CommandOptions, CommandRequest};
 use annals_core::{CausationId, Timestamp, Version};
 use clap::Args;
@@ -7,6 +9,9 @@ use serde_json::{Map, Value, json};
 
 use crate::remote::{Remote, RemoteRequest, path};
 use crate::{Failure, Session};
+
+/// What follows from a command outside of the store is given this long; the next start goes on with the rest.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// A command to an entity.
 #[derive(Debug, Args)]
@@ -69,7 +74,11 @@ impl Execute {
             "version": done.version,
             "position": done.position,
             "events": events.collect::<Result<Vec<_>, serde_json::Error>>()?,
-        }))
+        }))?;
+        if let Err(error) = app.settle(SETTLING).await {
+            session.say(format!("note: {error}; the next start goes on"));
+        }
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 mod execute;
 mod projections;
 mod query;
+mod reactions;
 mod replay;
 mod serve;
 mod state;
@@ -37,6 +38,8 @@ pub(crate) enum AppCommands {
     Events(Events),
     /// Show where each projection stands, and look after them
     Projections(projections::Projections),
+    /// Show where each reaction stands, and settle the events that one has given up
+    Reactions(reactions::Reactions),
     /// Build read models anew from all events; the old ones answer meanwhile
     Rebuild(projections::Rebuild),
     /// Give history to another service again, as the commands that its events become
@@ -69,6 +72,7 @@ impl AppCommands {
                 selection::show(&session, span.request(selection.filter())).await
             }
             Self::Projections(projections) => projections.run(session).await,
+            Self::Reactions(reactions) => reactions.run(session).await,
             Self::Rebuild(rebuild) => rebuild.run(session).await,
             Self::Replay(replay) => replay.run(session).await,
             Self::Verify(verify) => verification::verify(&session, verify).await,

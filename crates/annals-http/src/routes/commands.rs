@@ -48,10 +48,7 @@ pub(super) async fn execute(
     // A command once begun is finished, even when the client goes away meanwhile.
     let app = service.app.clone();
     let outcome = tokio::spawn(async move { app.dispatch(request).await }).await;
-    let outcome = outcome.map_err(|error| {
-        let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
-        Problem::new(status, "internal", format!("the command ended without an answer: {error}"))
-    })??;
+    let outcome = outcome.map_err(Problem::unanswered)??;
     answer(&outcome)
 }
 

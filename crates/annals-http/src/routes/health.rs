@@ -39,6 +39,12 @@ pub(super) async fn index(State(service): State<Service>) -> Json<serde_json::Va
             "POST /projections/{projection}/roll-back",
             "POST /projections/{projection}/roll-forward",
         ],
+        "reactions": [
+            "GET /reactions",
+            "GET /reactions/{reaction}/dead-letters",
+            "POST /reactions/{reaction}/dead-letters/{position}/retry",
+            "POST /reactions/{reaction}/dead-letters/{position}/drop",
+        ],
         "health": ["GET /healthz", "GET /readyz"],
     }))
 }

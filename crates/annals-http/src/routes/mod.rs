@@ -6,6 +6,7 @@ mod events;
 mod health;
 mod projections;
 mod queries;
+mod reactions;
 mod sse;
 mod state;
 
@@ -60,6 +61,9 @@ pub(crate) fn router(app: RunningApp, guard: Guard, stopped: watch::Receiver<boo
         .route("/projections", get(projections::list))
         .route("/projections/{projection}/proof", get(projections::prove))
         .route("/projections/{projection}/{what}", post(projections::keep))
+        .route("/reactions", get(reactions::list))
+        .route("/reactions/{reaction}/dead-letters", get(reactions::dead_letters))
+        .route("/reactions/{reaction}/dead-letters/{position}/{what}", post(reactions::settle))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))

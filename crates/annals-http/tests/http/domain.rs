@@ -1,8 +1,10 @@
 //! The smallest domain that a web service can be tested with: jars that coins are put into.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use annals_app::{
-    Aggregate, App, Command, Context, DomainError, Event, Projection, Query, QueryContext, QueryError, State,
-    decode_event,
+    Action, Aggregate, App, Command, Context, DomainError, Event, Projection, Query, QueryContext,
+    QueryError, Reaction, ReactionContext, RetryPolicy, State, decode_event,
 };
 use annals_core::{BoxError, Filter, ReadModelTx, RecordedEvent, params};
 use serde::{Deserialize, Serialize};
@@ -98,6 +100,37 @@ async fn coins_in(query: CoinsIn, mut context: QueryContext) -> Result<u32, Quer
     Ok(row.ok_or_else(|| QueryError::not_found(format!("jar {:?}", query.jar)))?.get("coins")?)
 }
 
+/// Tells somebody of coins. Those of jars whose id begins with `lost` are told with the third attempt, of which each is given up
+/// at once.
+#[derive(Default)]
+struct CoinsTold {
+    attempts: AtomicU32,
+}
+
+impl Reaction for CoinsTold {
+    const NAME: &'static str = "coins-told";
+
+    fn filter(&self) -> Filter {
+        Filter::types(JarEvent::stored_types())
+    }
+
+    async fn react(&self, event: &RecordedEvent, _: &ReactionContext) -> Result<(), BoxError> {
+        let is_lost = event.entity_id().starts_with("lost");
+        if is_lost && self.attempts.fetch_add(1, Ordering::SeqCst) < 2 {
+            return Err("nobody listens".into());
+        }
+        Ok(())
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        RetryPolicy { attempts: 1, ..RetryPolicy::default() }
+    }
+}
+
 pub(crate) fn app() -> App {
-    App::new("jars").aggregate::<Jar>().projection(Jars).query(coins_in)
+    let jars = App::new("jars").aggregate::<Jar>().projection(Jars).query(coins_in);
+    jars.reaction(CoinsTold::default()).permission(|_, action| match action {
+        Action::React { what: "drop", .. } => Err("what was lost is kept".to_owned()),
+        _ => Ok(()),
+    })
 }

@@ -1,5 +1,7 @@
 //! Commands, queries, states, events and health, and what is answered to nonsense.
 
+use serde_json::json;
+
 use crate::client::Service;
 
 #[test]
@@ -183,6 +185,46 @@ fn read_models_are_looked_after() {
         post(&format!("/projections/jars/{bad}")).problem(400, "malformed");
     }
     service.get("/projections/none/proof").problem(404, "unknown-projection");
+}
+
+#[test]
+fn reactions_are_looked_after() {
+    let service = Service::start();
+    let post = |path: &str| service.send("POST", path, &[], b"");
+    assert_eq!(service.get("/reactions/coins-told/dead-letters").json(), json!([]));
+    service.put_in("a", 1);
+    service.put_in("lost", 1);
+    let mut letters = json!([]);
+    for _ in 0..4_000 {
+        letters = service.get("/reactions/coins-told/dead-letters").json();
+        if letters != json!([]) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let letter = &letters[0];
+    assert_eq!(
+        (&letter["position"], &letter["stream"], &letter["type"], &letter["error"], &letter["attempts"]),
+        (&2.into(), &"jar-lost".into(), &"CoinsPutIn".into(), &"nobody listens".into(), &1.into())
+    );
+    let status = &service.get("/reactions").json()[0];
+    assert_eq!((&status["name"], &status["dead_letters"]), (&"coins-told".into(), &1.into()));
+    let letter = |what: &str| format!("/reactions/coins-told/dead-letters/{what}");
+    let failed = post(&letter("2/retry")).problem(502, "reaction-failed");
+    assert!(failed.contains("nobody listens"), "{failed}");
+    let done = post(&letter("2/retry"));
+    assert_eq!((done.status, done.json()), (200, json!([])));
+    post(&letter("2/retry")).problem(404, "not-found");
+    let denied = post(&letter("2/drop")).problem(403, "denied");
+    assert!(
+        denied.contains("drop dead letters of the reaction \"coins-told\": what was lost is kept"),
+        "{denied}"
+    );
+    post(&letter("2/mend")).problem(400, "malformed");
+    post(&letter("x/retry")).problem(400, "malformed");
+    post("/reactions/none/dead-letters/2/retry").problem(404, "unknown-reaction");
+    service.get("/reactions/none/dead-letters").problem(404, "unknown-reaction");
+    assert_eq!(service.get("/").json()["reactions"][0], "GET /reactions");
 }
 
 #[test]

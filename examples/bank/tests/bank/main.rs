@@ -9,6 +9,7 @@ mod demo;
 mod events;
 mod http;
 mod import;
+mod notices;
 mod program;
 mod read_models;
 mod real_data;

@@ -10,6 +10,8 @@ use serde_json::Value;
 pub(crate) struct Place {
     folder: tempfile::TempDir,
     store: Option<String>,
+    /// Where large withdrawals are told, if they are.
+    notices: Option<PathBuf>,
 }
 
 /// What a run of the program said.
@@ -21,12 +23,17 @@ pub(crate) struct Run {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), store: None }
+        Self { folder: tempfile::tempdir().unwrap(), store: None, notices: None }
     }
 
     /// A place whose store is at this address.
     pub(crate) fn with_store(url: &str) -> Self {
         Self { store: Some(url.to_owned()), ..Self::new() }
+    }
+
+    /// The same place with a bank that tells of large withdrawals in this file.
+    pub(crate) fn with_notices(self, name: &str) -> Self {
+        Self { notices: Some(name.into()), ..self }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -36,6 +43,10 @@ impl Place {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bank"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null()).env_remove("ANNALS_STORE");
+        match &self.notices {
+            Some(file) => command.env("BANK_NOTICES", file),
+            None => command.env_remove("BANK_NOTICES"),
+        };
         if let Some(store) = &self.store {
             command.args(["--store", store]);
         }
