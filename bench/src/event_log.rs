@@ -3,9 +3,14 @@
 use std::path::Path;
 
 use annals_core::{EventBatch, ReadFrom, ReadRequest};
-use annals_log::EventLog;
+use annals_log::{EventLog, LogOptions};
 
 use crate::failure::Result;
+
+/// Opens the log in `folder`, which is made if there is none.
+pub(crate) fn open_log(folder: &Path) -> Result<EventLog> {
+    Ok(EventLog::open(folder, LogOptions::default())?)
+}
 
 /// Reads a log batch by batch to the end of the request.
 pub(crate) fn read_to_end(

@@ -14,6 +14,7 @@ mod run;
 mod scratch;
 mod statistics;
 mod targets;
+mod turns;
 
 use clap::{Parser, Subcommand};
 

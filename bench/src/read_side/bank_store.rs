@@ -12,8 +12,8 @@ use bank::balances::{Balances, CurrencyTotal, Totals, balance_of, totals};
 use bank::money::{Amount, Currency};
 use tokio::runtime::Runtime;
 
-use super::filling::{Filling, open_log};
-use crate::event_log::read_to_end;
+use super::filling::Filling;
+use crate::event_log::{open_log, read_to_end};
 use crate::failure::{Result, failed};
 use crate::random::Random;
 

@@ -1,10 +1,8 @@
 //! Filling logs with the events of a domain before something is measured on them.
 
-use std::path::Path;
-
 use annals_app::{Event, codec};
 use annals_core::{AppendRequest, EventType, NewEvent, StreamName};
-use annals_log::{EventLog, LogOptions};
+use annals_log::EventLog;
 
 use crate::failure::Result;
 
@@ -37,9 +35,4 @@ impl<'a> Filling<'a> {
         }
         Ok(())
     }
-}
-
-/// Opens the log in `folder`, which is made if there is none.
-pub(super) fn open_log(folder: &Path) -> Result<EventLog> {
-    Ok(EventLog::open(folder, LogOptions::default())?)
 }

@@ -9,7 +9,6 @@ mod rebuild_sqlite;
 mod replay;
 mod snapshots;
 mod targets;
-mod turns;
 mod visible;
 
 use crate::failure::Result;

@@ -15,9 +15,9 @@ use tokio::runtime::Runtime;
 
 use super::Run;
 use super::bank_store::{BankStore, PATIENCE};
-use super::turns::{Turn, take_turns};
 use crate::failure::{Result, failed};
 use crate::targets::ANNALS;
+use crate::turns::{Turn, take_turns};
 
 pub(super) const REBUILD_MEMORY: &str = "rebuild_memory";
 
@@ -115,11 +115,11 @@ pub(super) fn run(run: &mut Run, runtime: &Runtime, bank: &BankStore) -> Result<
         })
     };
     let turns = vec![
-        Turn::new(ANNALS, rebuild),
-        Turn::new("floor_decode", || bank.decode()),
-        Turn::new("floor_read", || bank.read()),
+        Turn::of(ANNALS, bank.events, rebuild),
+        Turn::of("floor_decode", bank.events, || bank.decode()),
+        Turn::of("floor_read", bank.events, || bank.read()),
     ];
-    take_turns(run, REBUILD_MEMORY, bank.events, turns)?;
+    take_turns(&mut run.report, run.scale.rounds, (REBUILD_MEMORY, "events/s"), turns)?;
     run.report.note(format!(
         "{REBUILD_MEMORY}: as rebuild_sqlite, with all that the bank's balances hold, in a map that shares structure; \
          floor_decode reads and decodes the events on one thread, floor_read reads them"

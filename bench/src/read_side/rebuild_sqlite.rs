@@ -14,10 +14,10 @@ use tokio::runtime::Runtime;
 
 use super::Run;
 use super::bank_store::BankStore;
-use super::turns::{Turn, take_turns};
 use crate::event_log::read_to_end;
 use crate::failure::{Result, failed};
 use crate::targets::ANNALS;
+use crate::turns::{Turn, take_turns};
 
 pub(super) const REBUILD_SQLITE: &str = "rebuild_sqlite";
 
@@ -37,12 +37,12 @@ pub(super) fn run(run: &mut Run, runtime: &Runtime, bank: &BankStore) -> Result<
     let upserts = upserts_of(bank)?;
     let (scratch, count) = (run.scratch.path().to_owned(), upserts.iter().map(Vec::len).sum::<usize>());
     let turns = vec![
-        Turn::new(ANNALS, || bank.rebuild(runtime, &app)),
-        Turn::new("floor_upserts", || write(&scratch.join("floor.sqlite"), &upserts, bank)),
-        Turn::new("floor_decode", || bank.decode()),
-        Turn::new("floor_read", || bank.read()),
+        Turn::of(ANNALS, bank.events, || bank.rebuild(runtime, &app)),
+        Turn::of("floor_upserts", bank.events, || write(&scratch.join("floor.sqlite"), &upserts, bank)),
+        Turn::of("floor_decode", bank.events, || bank.decode()),
+        Turn::of("floor_read", bank.events, || bank.read()),
     ];
-    take_turns(run, REBUILD_SQLITE, bank.events, turns)?;
+    take_turns(&mut run.report, run.scale.rounds, (REBUILD_SQLITE, "events/s"), turns)?;
     run.report.note(format!(
         "{REBUILD_SQLITE}: from the call until the new balances have taken the place of the old ones, which are durable then, \
          and their totals were asked for. \

@@ -8,13 +8,13 @@ use annals_log::EventLog;
 use serde::Deserialize;
 
 use super::Run;
-use super::filling::{Filling, open_log};
+use super::filling::Filling;
 use super::orders::{Order, OrderEvent, PAYLOAD_BYTES, event, stream};
-use super::turns::{Turn, take_turns};
-use crate::event_log::read_to_end;
+use crate::event_log::{open_log, read_to_end};
 use crate::failure::{Failure, Result, failed};
 use crate::random::Random;
 use crate::targets::ANNALS;
+use crate::turns::{Turn, take_turns};
 
 pub(super) const REPLAY: &str = "replay";
 
@@ -80,9 +80,9 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
     let log = fill(run, streams, per_stream)?;
     let payloads = Payloads::of(&log)?;
     let turns = vec![
-        Turn::new(ANNALS, || check(&replay(&log)?, streams, events)),
-        Turn::new("floor_json", || payloads.decode()),
-        Turn::new("floor_read", || {
+        Turn::of(ANNALS, events, || check(&replay(&log)?, streams, events)),
+        Turn::of("floor_json", events, || payloads.decode()),
+        Turn::of("floor_read", events, || {
             let mut read = 0;
             each_event(&log, |event| {
                 read += u64::from(!std::hint::black_box(event.payload()).is_empty());
@@ -95,7 +95,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             }
         }),
     ];
-    take_turns(run, REPLAY, events, turns)?;
+    take_turns(&mut run.report, run.scale.rounds, (REPLAY, "events/s"), turns)?;
     run.report.note(format!(
         "{REPLAY}: one thread reads all events, decodes payloads of {PAYLOAD_BYTES} bytes into an enum of four variants with \
          four or five fields, and folds them into {streams} aggregates, whose events lie far from each other. floor_json \

@@ -11,8 +11,9 @@ use annals_sqlite::SqliteReadModels;
 use tokio::runtime::Runtime;
 
 use super::Run;
-use super::filling::{Filling, open_log};
+use super::filling::Filling;
 use super::orders::{Order, command, event, stream};
+use crate::event_log::open_log;
 use crate::failure::{Failure, Result, failed};
 use crate::random::Random;
 use crate::statistics::Latencies;
