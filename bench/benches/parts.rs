@@ -7,8 +7,8 @@ use std::hint::black_box;
 use annals_core::append_rules::PreparedAppend;
 use annals_core::index::{EventTerms, RecentIndex, Search, TermSource};
 use annals_core::{
-    AppendRequest, Direction, EventId, EventType, ExpectedVersion, Filter, NewEvent, Position,
-    RecordedEvent, StreamName, StreamState, Tag, Timestamp, Version,
+    AppendRequest, Direction, EventId, EventType, ExpectedVersion, Filter, NewEvent, Position, RecordedEvent,
+    StreamName, StreamState, Tag, Timestamp, Version,
 };
 use annals_log::{EventLog, LogOptions, internals};
 use bytes::Bytes;
@@ -54,7 +54,9 @@ fn frames(criterion: &mut Criterion) {
     let frame = Bytes::from(internals::build_frame(&bodies, STORE));
     let mut group = criterion.benchmark_group("frame of 100 events");
     group.throughput(Throughput::Elements(EVENTS));
-    group.bench_function("encode", |bencher| bencher.iter(|| internals::build_frame(black_box(&bodies), STORE)));
+    group.bench_function("encode", |bencher| {
+        bencher.iter(|| internals::build_frame(black_box(&bodies), STORE))
+    });
     group.bench_function("decode", |bencher| {
         bencher.iter(|| assert_eq!(internals::read_frame(black_box(&frame), STORE), EVENTS as usize));
     });
@@ -117,7 +119,11 @@ fn conditions(criterion: &mut Criterion) {
             .condition(filter.clone(), Position::ZERO)
     };
     criterion.bench_function("condition on a type, 100,000 events on disk", |bencher| {
-        bencher.iter_batched(request, |request| log.append_blocking(request).unwrap_err(), BatchSize::SmallInput);
+        bencher.iter_batched(
+            request,
+            |request| log.append_blocking(request).unwrap_err(),
+            BatchSize::SmallInput,
+        );
     });
 }
 

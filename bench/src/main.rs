@@ -1,6 +1,6 @@
 //! The benchmarks of Annals, beside their peers and the hardware floor.
 //!
-//! A family of benchmarks is a sub-command and a module: `log` and `read_side`.
+//! A family of benchmarks is a sub-command and a module: `log`, `read_side` and `write_side`.
 
 mod event_log;
 mod failure;
@@ -15,6 +15,7 @@ mod scratch;
 mod statistics;
 mod targets;
 mod turns;
+mod write_side;
 
 use clap::{Parser, Subcommand};
 
@@ -32,6 +33,8 @@ enum Family {
     Log(log::LogArguments),
     /// The way from events to answers: replay, snapshots, rebuilds, and how soon a command is seen in a read model.
     ReadSide(run::RunArguments),
+    /// The way from commands to stored events: what the framework takes, many callers at once, one entity for all.
+    WriteSide(run::RunArguments),
     /// What the benchmark runs in a process of its own.
     #[command(hide = true)]
     Child(log::ChildArguments),
@@ -41,6 +44,7 @@ fn main() -> std::process::ExitCode {
     let done = match Arguments::parse().family {
         Family::Log(arguments) => log::run(&arguments),
         Family::ReadSide(arguments) => read_side::run(&arguments),
+        Family::WriteSide(arguments) => write_side::run(&arguments),
         Family::Child(arguments) => log::run_child(&arguments),
     };
     match done {

@@ -1,0 +1,13 @@
+//! What the write side is to reach.
+
+use super::durable::{COMMANDS_DURABLE, LOG};
+use super::hot::COMMANDS_HOT;
+use super::memory::COMMANDS_MEMORY;
+use crate::targets::{Against, Target, at_least};
+
+pub(super) const TARGETS: [Target; 4] = [
+    at_least(COMMANDS_MEMORY, Against::Fixed, 5e5),
+    at_least(COMMANDS_DURABLE, Against::Fixed, 1e5),
+    at_least(COMMANDS_DURABLE, Against::One(LOG), 0.5),
+    at_least(COMMANDS_HOT, Against::Fixed, 2e4),
+];
