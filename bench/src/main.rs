@@ -7,6 +7,7 @@ mod failure;
 mod floor;
 mod log;
 mod machine;
+mod postgres;
 mod random;
 mod read_side;
 mod report;

@@ -11,8 +11,10 @@ use super::accounts::Accounts;
 use super::appends::{Sample, append_on_threads, appenders, check};
 use super::bank::{Teller, start};
 use super::callers::{CALLERS, call, warm_up};
+use super::cqrs_es::{CQRS_ES, Peer};
 use crate::event_log::open_log;
 use crate::failure::{Result, failed};
+use crate::postgres::Postgres;
 use crate::targets::ANNALS;
 use crate::turns::{Turn, take_turns};
 
@@ -22,7 +24,7 @@ pub(super) const LOG: &str = "log";
 pub(super) const LOG_THREADS: &str = "log_threads";
 
 /// Measures all in turn.
-pub(super) fn run(run: &mut Run, runtime: &Runtime) -> Result<()> {
+pub(super) fn run(run: &mut Run, runtime: &Runtime, server: Option<&Postgres>) -> Result<()> {
     let (accounts, slice) = (run.scale.accounts, run.scale.slice);
     eprintln!("{COMMANDS_DURABLE}: {CALLERS} callers, {accounts} accounts");
     let store = Arc::new(open_log(&run.scratch.fresh("commands"))?);
@@ -43,11 +45,20 @@ pub(super) fn run(run: &mut Run, runtime: &Runtime) -> Result<()> {
     let mut threads = appenders(&log_of_threads, &sample, accounts)?;
     warm_up(runtime, &mut threads, slice)?;
 
-    let turns = vec![
+    let peer = server.map(|server| Peer::open(runtime, server, "durable")).transpose()?;
+    let mut peers = peer.as_ref().map(|peer| peer.tellers(accounts)).transpose()?;
+    if let Some(peers) = &mut peers {
+        warm_up(runtime, peers, slice)?;
+    }
+
+    let mut turns = vec![
         Turn::new(ANNALS, || call(runtime, &mut tellers, slice)),
         Turn::new(LOG, || call(runtime, &mut tasks, slice)),
         Turn::new(LOG_THREADS, || append_on_threads(&mut threads, slice)),
     ];
+    if let Some(peers) = &mut peers {
+        turns.push(Turn::new(CQRS_ES, || call(runtime, peers, slice)));
+    }
     take_turns(&mut run.report, run.scale.rounds, (COMMANDS_DURABLE, "commands/s"), turns)?;
 
     runtime.block_on(async {
@@ -59,6 +70,9 @@ pub(super) fn run(run: &mut Run, runtime: &Runtime) -> Result<()> {
         check(&log, &tasks).await?;
         check(&log_of_threads, &threads).await
     })?;
+    if let (Some(peer), Some(peers)) = (&peer, &peers) {
+        peer.check(runtime, peers)?;
+    }
     note(run);
     Ok(())
 }
@@ -69,7 +83,7 @@ fn note(run: &mut Run) {
     run.report.note(format!(
         "{COMMANDS_DURABLE}: {CALLERS} tasks on all cores, each on accounts of its own; snapshots in SQLite, no projection. {LOG} \
          appends ready-made events of the same form with the same expectation, from as many tasks; {LOG_THREADS} does so from as \
-         many threads. annals is {:.2} x the best of both",
+         many threads. annals is {:.2} x the best of both. {CQRS_ES} has a connection per caller, which it does not test before each use",
         value(ANNALS) / best
     ));
 }

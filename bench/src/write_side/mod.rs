@@ -4,10 +4,13 @@ mod accounts;
 mod appends;
 mod bank;
 mod callers;
+mod cqrs_es;
+mod domain_lines;
 mod durable;
 mod hot;
 mod memory;
 mod one_core;
+mod peer_bank;
 #[path = "../../../crates/annals/examples/small_bank.rs"]
 #[expect(dead_code, reason = "it is a program too, which is not run here")]
 mod small_bank;
@@ -16,6 +19,7 @@ mod targets;
 use std::time::Duration;
 
 use crate::failure::Result;
+use crate::postgres::{Postgres, skipped};
 use crate::run::RunArguments;
 
 /// A run under way.
@@ -54,13 +58,16 @@ impl Scale {
     };
 }
 
+/// The works that are measured on stores on disk.
+const DISK_WORKS: [&str; 3] = [durable::COMMANDS_DURABLE, hot::COMMANDS_HOT, hot::HOT_CONFLICTS];
+
 /// The stores on disk need this much of it, with room to spare.
 const ROOM_BYTES: u64 = 4_000_000_000;
 
 /// Measures what is wanted, and prints it.
 pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
     let scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
-    let known = [&memory::WORKS[..], &[durable::COMMANDS_DURABLE, hot::COMMANDS_HOT]].concat();
+    let known = [&memory::WORKS[..], &DISK_WORKS, &[domain_lines::DOMAIN_LINES]].concat();
     let mut run = Run::begin(arguments, scale, &known)?;
     run.look_around(ROOM_BYTES)?;
     measure(&mut run)?;
@@ -71,14 +78,28 @@ fn measure(run: &mut Run) -> Result<()> {
     if run.wants_any(&memory::WORKS) {
         memory::run(run)?;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if run.wants(durable::COMMANDS_DURABLE) {
-        durable::run(run, &runtime)?;
-        run.scratch.clear()?;
+    if run.wants_any(&DISK_WORKS) {
+        measure_on_disk(run)?;
     }
-    if run.wants(hot::COMMANDS_HOT) {
-        hot::run(run, &runtime)?;
-        run.scratch.clear()?;
+    // What is to come: `process_steps`, the steps of a process manager per second.
+    if run.wants(domain_lines::DOMAIN_LINES) {
+        domain_lines::run(run)?;
+    }
+    Ok(())
+}
+
+fn measure_on_disk(run: &mut Run) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut server = Postgres::start(&run.scratch)?;
+    match &mut server {
+        Some(server) => run.report.note(runtime.block_on(server.describe())?),
+        None => run.report.note(skipped(cqrs_es::CQRS_ES)),
+    }
+    if run.wants(durable::COMMANDS_DURABLE) {
+        durable::run(run, &runtime, server.as_ref())?;
+    }
+    if run.wants_any(&[hot::COMMANDS_HOT, hot::HOT_CONFLICTS]) {
+        hot::run(run, &runtime, server.as_ref())?;
     }
     Ok(())
 }
