@@ -1,5 +1,6 @@
 //! Commands one after the other on a store in memory: what the framework itself takes, on one core.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,18 +36,19 @@ enum Ids {
 pub(super) fn run(run: &mut Run) -> Result<()> {
     let (accounts, commands) = (run.scale.accounts, run.scale.memory_commands);
     eprintln!("{COMMANDS_MEMORY}: {commands} commands, {accounts} accounts, one core");
-    let mut rates = [const { Vec::new() }; WORKS.len()];
-    let mut times = [const { Vec::new() }; WORKS.len()].map(|_: Vec<()>| Latencies::default());
+    let mut figures: BTreeMap<usize, (Vec<f64>, Latencies)> = BTreeMap::new();
     for round in 0..run.scale.memory_rounds {
-        let done = on_one_core(|| round_of(accounts, commands))?;
-        for (place, mut done) in done.into_iter().enumerate() {
-            rates[place].push(done.rate());
-            times[place].append(&mut done.times);
+        let done = on_one_core(|| round_of(accounts, commands, WORKS.map(|work| run.wants(work))))?;
+        for (place, done) in done.into_iter().enumerate() {
+            let Some(mut done) = done else { continue };
+            let (rates, times) = figures.entry(place).or_default();
+            rates.push(done.rate());
+            times.append(&mut done.times);
         }
         eprintln!("  round {} of {}", round + 1, run.scale.memory_rounds);
     }
-    for (work, (rates, times)) in WORKS.iter().zip(rates.iter().zip(&times)) {
-        run.report.add(work, ANNALS, median(rates), "commands/s", Some(times));
+    for (place, (rates, times)) in &figures {
+        run.report.add(WORKS[*place], ANNALS, median(rates), "commands/s", Some(times));
     }
     run.report.note(format!(
         "{COMMANDS_MEMORY}: one thread that stays on one core, {commands} commands one after the other on {accounts} accounts, each \
@@ -58,26 +60,27 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// One round of each of the works, in their order.
-fn round_of(accounts: u64, commands: u64) -> Result<[Done; 3]> {
+/// One round of those works that are wanted, in their order.
+fn round_of(accounts: u64, commands: u64, wanted: [bool; 3]) -> Result<[Option<Done>; 3]> {
+    let [wants_warm, wants_cold, wants_ids] = wanted;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(async {
-        let store: Arc<dyn EventStore> = Arc::new(MemoryStore::default());
-        let mut own = Accounts::of_caller(0, 1, accounts)?;
-        let app = start_on(&store).await?;
-        open_all(&app, &mut own).await?;
-        let warm = give_all(&app, &mut own, commands, Ids::Without).await?;
-        drop(app);
-        let cold = give_all(&start_on(&store).await?, &mut own, commands, Ids::Without).await?;
-        check(&*store, &own).await?;
-
-        let store: Arc<dyn EventStore> = Arc::new(MemoryStore::default());
-        let mut own = Accounts::of_caller(0, 1, accounts)?;
-        let app = start_on(&store).await?;
-        open_all(&app, &mut own).await?;
-        let with_ids = give_all(&app, &mut own, commands, Ids::With).await?;
-        check(&*store, &own).await?;
-        Ok([warm, cold, with_ids])
+        let (mut warm, mut cold, mut with_ids) = (None, None, None);
+        if wants_warm || wants_cold {
+            let mut bank = Opened::with(accounts).await?;
+            warm = Some(bank.give(commands, Ids::Without).await?);
+            if wants_cold {
+                bank.app = start_on(&bank.store).await?;
+                cold = Some(bank.give(commands, Ids::Without).await?);
+            }
+            bank.check().await?;
+        }
+        if wants_ids {
+            let mut bank = Opened::with(accounts).await?;
+            with_ids = Some(bank.give(commands, Ids::With).await?);
+            bank.check().await?;
+        }
+        Ok([warm.filter(|_| wants_warm), cold, with_ids])
     })
 }
 
@@ -86,24 +89,52 @@ async fn start_on(store: &Arc<dyn EventStore>) -> Result<RunningApp> {
     start(Arc::clone(store), Arc::new(MemoryModels::new())).await
 }
 
-/// Gives so many commands. Making them ready is not measured.
-async fn give_all(app: &RunningApp, accounts: &mut Accounts, commands: u64, ids: Ids) -> Result<Done> {
-    let mut done = Done { operations: commands, took: Duration::ZERO, times: Latencies::default() };
-    for first in (0..commands).step_by(SLICE as usize) {
-        let ready =
-            (first..commands.min(first + SLICE)).map(|number| Ok((accounts.step(), options(number, ids)?)));
-        let ready = ready.collect::<Result<Vec<_>>>()?;
-        let begun = Instant::now();
-        let mut at = begun;
-        for (step, options) in ready {
-            give(app, &step, options).await?;
-            let answered = Instant::now();
-            done.times.push(answered - at);
-            at = answered;
-        }
-        done.took += at - begun;
+/// A bank in memory, all of whose accounts are open.
+struct Opened {
+    store: Arc<dyn EventStore>,
+    app: RunningApp,
+    accounts: Accounts,
+}
+
+impl Opened {
+    async fn with(accounts: u64) -> Result<Self> {
+        let store: Arc<dyn EventStore> = Arc::new(MemoryStore::default());
+        let app = start_on(&store).await?;
+        let mut accounts = Accounts::of_caller(0, 1, accounts)?;
+        open_all(&app, &mut accounts).await?;
+        Ok(Self { store, app, accounts })
     }
-    Ok(done)
+
+    /// Gives so many commands. Making them ready is not measured.
+    async fn give(&mut self, commands: u64, ids: Ids) -> Result<Done> {
+        let mut done = Done { operations: commands, took: Duration::ZERO, times: Latencies::default() };
+        for first in (0..commands).step_by(SLICE as usize) {
+            let numbers = first..commands.min(first + SLICE);
+            let ready = numbers.map(|number| Ok((self.accounts.step(), options(number, ids)?)));
+            let ready = ready.collect::<Result<Vec<_>>>()?;
+            let begun = Instant::now();
+            let mut at = begun;
+            for (step, options) in ready {
+                give(&self.app, &step, options).await?;
+                let answered = Instant::now();
+                done.times.push(answered - at);
+                at = answered;
+            }
+            done.took += at - begun;
+        }
+        Ok(done)
+    }
+
+    /// Checks that the store has an event for each command.
+    async fn check(&self) -> Result<()> {
+        let (found, expected) = (self.store.head().await?.get(), self.accounts.events());
+        match found == expected {
+            true => Ok(()),
+            false => {
+                failed(format!("{found} events are stored, expected one for each of {expected} commands"))
+            }
+        }
+    }
 }
 
 fn options(number: u64, ids: Ids) -> Result<CommandOptions> {
@@ -113,13 +144,4 @@ fn options(number: u64, ids: Ids) -> Result<CommandOptions> {
     };
     let correlation_id = Some(CorrelationId::new(format!("request-{number:012}"))?);
     Ok(CommandOptions { command_id, correlation_id, ..CommandOptions::default() })
-}
-
-/// Checks that the store has an event for each command.
-async fn check(store: &dyn EventStore, accounts: &Accounts) -> Result<()> {
-    let (found, expected) = (store.head().await?.get(), accounts.events());
-    match found == expected {
-        true => Ok(()),
-        false => failed(format!("{found} events are stored, expected one for each of {expected} commands")),
-    }
 }
