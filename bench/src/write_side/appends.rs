@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use annals_app::Aggregate;
 use annals_core::{
-    AppendRequest, EventStore, EventType, ExpectedVersion, Filter, NewEvent, ReadRequest, RecordedEvent,
-    StreamName, Version,
+    AppendRequest, CausationId, CorrelationId, EventStore, EventType, ExpectedVersion, Filter, NewEvent,
+    ReadRequest, StreamName, Version,
 };
 use annals_log::EventLog;
+use bytes::Bytes;
 
 use super::bank::Account;
 use super::callers::{CALLERS, Caller, done_by};
@@ -21,7 +22,10 @@ use crate::turns::Done;
 #[derive(Clone)]
 pub(super) struct Sample {
     event_type: EventType,
-    event: RecordedEvent,
+    payload: Bytes,
+    metadata: Bytes,
+    correlation_id: Option<CorrelationId>,
+    causation_id: Option<CausationId>,
 }
 
 impl Sample {
@@ -31,13 +35,26 @@ impl Sample {
         let found = store.read(ReadRequest::last(Filter::types([event_type.clone()]))).await?;
         let missing = || Failure::from("the store has no deposit, expected some after the warm-up");
         let event = found.events.into_iter().next().ok_or_else(missing)?;
-        Ok(Self { event_type, event })
+        Ok(Self {
+            event_type,
+            payload: event.payload_bytes(),
+            metadata: Bytes::copy_from_slice(event.metadata().unwrap_or_default()),
+            correlation_id: event.correlation_id().map(CorrelationId::new).transpose()?,
+            causation_id: event.causation_id().map(CausationId::new).transpose()?,
+        })
     }
 
     /// The same event, to be stored in another stream.
     fn event_for(&self, stream: StreamName) -> NewEvent {
-        let metadata = self.event.metadata().unwrap_or_default().to_vec();
-        NewEvent::new(stream, self.event_type.clone()).json(self.event.payload_bytes()).metadata(metadata)
+        let mut event = NewEvent::new(stream, self.event_type.clone()).json(self.payload.clone());
+        event = event.metadata(self.metadata.clone());
+        if let Some(id) = &self.correlation_id {
+            event = event.correlation_id(id.clone());
+        }
+        if let Some(id) = &self.causation_id {
+            event = event.causation_id(id.clone());
+        }
+        event
     }
 }
 
