@@ -4,31 +4,25 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use annals_core::{Category, EventStore, ReadModelStore, RecordedEvent};
+use annals_core::{Category, Clock, EventStore, ReadModelStore, RecordedEvent, SystemClock};
 use futures_util::future::join_all;
 use tower::{Layer, Service};
 
-use crate::commands::{AggregateHandler, DecisionHandler, Handlers, Turns};
+use crate::commands::{AggregateHandler, DecisionHandler, Ground, Handlers};
 use crate::consumer::is_replay;
 use crate::mediator::{Action, CommandService, Mediator, Permission};
-use crate::opening::{Placed, StartError, open_projections, open_reactions};
+use crate::opening::{MakeProcess, Placed, StartError, open_processes, open_projections, open_reactions};
+use crate::process::{OpenProcesses, Process, Timers, Work, answer_open_processes};
 use crate::query::{FnHandler, QueryHandler};
 use crate::reaction::AnyReaction;
 use crate::running::Shared;
 use crate::{
-    Aggregate, CommandOutcome, CommandRequest, Decision, Error, Principal, Projection, ProjectionError,
-    Query, QueryContext, QueryError, Reaction, Reissues, Rejection, RunningApp,
+    Aggregate, CommandOutcome, CommandRequest, Decision, Error, Principal, ProcessManager, Projection,
+    ProjectionError, Query, QueryContext, QueryError, Reaction, Reissues, Rejection, RunningApp,
 };
 
 /// Adds the handlers of an aggregate or of a decision.
 type AddHandlers = Box<dyn Fn(&Ground, &mut Handlers) -> Result<(), StartError> + Send + Sync>;
-
-/// What handlers are made on.
-struct Ground {
-    store: Arc<dyn EventStore>,
-    models: Arc<dyn ReadModelStore>,
-    turns: Arc<Turns>,
-}
 
 type Wrap = Box<dyn FnOnce(CommandService) -> CommandService + Send + Sync>;
 
@@ -64,6 +58,8 @@ pub struct App {
     projections: Vec<Placed>,
     queries: Vec<Arc<dyn QueryHandler>>,
     reactions: Vec<Arc<dyn AnyReaction>>,
+    processes: Vec<MakeProcess>,
+    clock: Arc<dyn Clock>,
     is_passive: bool,
     permission: Arc<Permission>,
     layers: Vec<Wrap>,
@@ -79,6 +75,8 @@ impl App {
             projections: Vec::new(),
             queries: Vec::new(),
             reactions: Vec::new(),
+            processes: Vec::new(),
+            clock: Arc::new(SystemClock),
             is_passive: false,
             permission: Arc::new(|_, _| Ok(())),
             layers: Vec::new(),
@@ -95,8 +93,7 @@ impl App {
     #[must_use]
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
         self.handlers.push(Box::new(|ground, handlers| {
-            let (store, models) = (Arc::clone(&ground.store), Arc::clone(&ground.models));
-            let handler = Arc::new(AggregateHandler::<A>::new(store, models, Category::new(A::CATEGORY)?));
+            let handler = Arc::new(AggregateHandler::<A>::new(ground, Category::new(A::CATEGORY)?));
             handlers.add_states(A::CATEGORY, Arc::clone(&handler) as _)?;
             handlers.add(A::CATEGORY, handler)
         }));
@@ -107,10 +104,24 @@ impl App {
     #[must_use]
     pub fn decision<D: Decision>(mut self) -> Self {
         self.handlers.push(Box::new(|ground, handlers| {
-            let (store, turns) = (Arc::clone(&ground.store), Arc::clone(&ground.turns));
-            let handler = DecisionHandler::<D>::new(store, Category::new(D::CATEGORY)?, turns);
+            let handler = DecisionHandler::<D>::new(ground, Category::new(D::CATEGORY)?);
             handlers.add(D::CATEGORY, Arc::new(handler))
         }));
+        self
+    }
+
+    /// Adds a process manager. With the first comes the question [`OpenProcesses`](crate::OpenProcesses), and the read model
+    /// `processes` that it is answered from.
+    #[must_use]
+    pub fn process_manager<P: ProcessManager>(mut self) -> Self {
+        self.processes.push(Box::new(|ground| Ok(Arc::new(Process::<P>::new(ground)?))));
+        self
+    }
+
+    /// Sets the clock by which commands happen and timers are due; without it, it is that of the machine.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -210,15 +221,23 @@ impl App {
     /// # Errors
     /// [`StartError`] when names clash or a read model cannot be opened.
     pub async fn start(
-        self,
+        mut self,
         store: Arc<dyn EventStore>,
         models: Arc<dyn ReadModelStore>,
     ) -> Result<RunningApp, StartError> {
         let mut handlers = Handlers::default();
-        let ground = Ground { store, models, turns: Arc::default() };
+        let ground = Ground { store, models, turns: Arc::default(), clock: self.clock };
         self.handlers.iter().try_for_each(|add| add(&ground, &mut handlers))?;
-        let Ground { store, models, .. } = ground;
+        let processes = open_processes(&ground, self.processes, &mut handlers)?;
+        if !processes.is_empty() {
+            self.projections.push((None, Arc::new(Work::of(&processes)?)));
+            self.queries.push(Arc::new(FnHandler::<OpenProcesses, _>::new(answer_open_processes)));
+            self.reactions.extend(processes.values().map(|process| Arc::clone(process) as _));
+        }
+        let Ground { store, models, clock, .. } = ground;
         let projections = open_projections(&store, &models, self.projections).await?;
+        let work = projections.get(Work::NAME).filter(|_| !processes.is_empty()).cloned();
+        let timers = work.map(|work| Timers { processes, work, clock });
         let mut queries: BTreeMap<&'static str, Arc<dyn QueryHandler>> = BTreeMap::new();
         for query in self.queries {
             let (name, projection) = (query.name(), query.source());
@@ -249,6 +268,6 @@ impl App {
             commands,
             tasks: Vec::new(),
         };
-        Ok(RunningApp::new(shared, is_passive))
+        Ok(RunningApp::new(shared, timers, is_passive))
     }
 }

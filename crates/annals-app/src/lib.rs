@@ -29,6 +29,7 @@ mod named;
 mod opening;
 mod pace;
 mod panics;
+mod process;
 mod projection;
 mod projector;
 mod query;
@@ -66,6 +67,10 @@ pub use ledger::{FailedEvent, MOST_EXCEPTIONS, ParkedKey, SkippedEvent};
 pub use mediator::{Action, CommandService, Permission};
 pub use named::Named;
 pub use opening::StartError;
+pub use process::{
+    AnswerEvent, Happened, OpenCommand, OpenProcess, OpenProcesses, OpenTimer, ProcessError, ProcessManager,
+    Steps, Work,
+};
 pub use projection::Projection;
 pub use projector::{
     GapProof, GapVerdict, MOST_FRESH_EVENTS, ProjectionError, ProjectionState, ProjectionStatus,

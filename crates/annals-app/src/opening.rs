@@ -6,8 +6,10 @@ use std::sync::Arc;
 use annals_core::{EventStore, ModelKind, NameError, ReadModelStore};
 
 use crate::ProjectionError;
+use crate::commands::{Ground, Handlers};
 use crate::feed::Feed;
 use crate::mediator::CommandService;
+use crate::process::AnyProcess;
 use crate::projection::AnyProjection;
 use crate::projector::Projector;
 use crate::reaction::{AnyReaction, Reactor};
@@ -63,6 +65,23 @@ pub enum StartError {
     /// A projection cannot be opened.
     #[error(transparent)]
     Projection(#[from] ProjectionError),
+}
+
+/// Makes a process manager on the ground that commands are decided on.
+pub(crate) type MakeProcess = Box<dyn Fn(&Ground) -> Result<Arc<dyn AnyProcess>, NameError> + Send + Sync>;
+
+pub(crate) fn open_processes(
+    ground: &Ground,
+    processes: Vec<MakeProcess>,
+    handlers: &mut Handlers,
+) -> Result<BTreeMap<&'static str, Arc<dyn AnyProcess>>, StartError> {
+    let mut opened = BTreeMap::new();
+    for make in processes {
+        let process = make(ground)?;
+        handlers.add_states(process.name(), process.states())?;
+        opened.insert(process.name(), process);
+    }
+    Ok(opened)
 }
 
 pub(crate) fn open_reactions(

@@ -13,6 +13,7 @@ use tower::ServiceExt;
 
 use crate::commands::Handlers;
 use crate::mediator::{Action, CommandService, Permission};
+use crate::process::Timers;
 use crate::projector::{Progress, Projector};
 use crate::query::{QueryHandler, QueryInput, QueryOutput};
 use crate::reaction::Reactor;
@@ -54,8 +55,8 @@ impl Drop for Shared {
 }
 
 impl RunningApp {
-    /// Sets projections going, and reactions unless the application is passive.
-    pub(crate) fn new(mut shared: Shared, is_passive: bool) -> Self {
+    /// Sets projections going, and unless the application is passive its reactions and the timers of its processes.
+    pub(crate) fn new(mut shared: Shared, timers: Option<Timers>, is_passive: bool) -> Self {
         for versions in shared.projections.values() {
             let all = versions.all().iter();
             shared.tasks.extend(all.map(|projector| tokio::spawn(Arc::clone(projector).run())));
@@ -64,6 +65,7 @@ impl RunningApp {
         if !is_passive {
             let reactors = shared.reactors.values();
             shared.tasks.extend(reactors.map(|reactor| tokio::spawn(Arc::clone(reactor).run())));
+            shared.tasks.extend(timers.map(|timers| tokio::spawn(timers.run())));
         }
         Self { shared: Arc::new(shared) }
     }

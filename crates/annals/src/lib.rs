@@ -14,17 +14,18 @@ mod drivers;
 mod read_models;
 
 pub use annals_app::{
-    Action, Aggregate, Answer, App, Ask, At, Begin, ChangingEvent, Command, CommandOptions, CommandOutcome,
-    CommandRequest, CommandService, Context, DeadLetter, Decided, Decision, DecodeExt, Decoded,
-    DecodedEvents, DeriveExt, Derived, DerivedError, DomainError, Edit, Error, Event, Executed, FailedEvent,
-    FieldChange, Freshness, GapProof, GapVerdict, Given, KeyedProjection, MOST_EXCEPTIONS, MOST_FRESH_EVENTS,
-    Named, OutcomeEvent, ParkedKey, Permission, Principal, Projection, ProjectionError, ProjectionState,
-    ProjectionStatus, Query, QueryContext, QueryError, Reaction, ReactionContext, ReactionError,
-    ReactionState, ReactionStatus, RebuildProgress, Rebuilt, ReissueError, ReissuedCommand, Reissues,
-    Rejection, RetryPolicy, RunningApp, Scope, SeenDifference, SkippedEvent, StartError, State,
-    StateDifference, StateView, StoredForm, Unknown, UnreadableEvent, Upcaster, VerifiedAgainst, WhatIfError,
-    Window, codec, decode_event, decode_events, derive_from, derive_from_history, event_lock, given,
-    merge_derived, merge_derived_in_order, state, what_if,
+    Action, Aggregate, Answer, AnswerEvent, App, Ask, At, Begin, ChangingEvent, Command, CommandOptions,
+    CommandOutcome, CommandRequest, CommandService, Context, DeadLetter, Decided, Decision, DecodeExt,
+    Decoded, DecodedEvents, DeriveExt, Derived, DerivedError, DomainError, Edit, Error, Event, Executed,
+    FailedEvent, FieldChange, Freshness, GapProof, GapVerdict, Given, Happened, KeyedProjection,
+    MOST_EXCEPTIONS, MOST_FRESH_EVENTS, Named, OpenCommand, OpenProcess, OpenProcesses, OpenTimer,
+    OutcomeEvent, ParkedKey, Permission, Principal, ProcessError, ProcessManager, Projection,
+    ProjectionError, ProjectionState, ProjectionStatus, Query, QueryContext, QueryError, Reaction,
+    ReactionContext, ReactionError, ReactionState, ReactionStatus, RebuildProgress, Rebuilt, ReissueError,
+    ReissuedCommand, Reissues, Rejection, RetryPolicy, RunningApp, Scope, SeenDifference, SkippedEvent,
+    StartError, State, StateDifference, StateView, Steps, StoredForm, Unknown, UnreadableEvent, Upcaster,
+    VerifiedAgainst, WhatIfError, Window, Work, codec, decode_event, decode_events, derive_from,
+    derive_from_history, event_lock, given, merge_derived, merge_derived_in_order, state, what_if,
 };
 pub use annals_core::{
     AppendCondition, AppendError, AppendReceipt, AppendRequest, BoxError, BoxFuture, Category, CausationId,

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_core::{
-    AppendError, BoxFuture, Category, Conflict, EventStore, ReadModelStore, StoreError, StreamName, Version,
-};
+use annals_core::{AppendError, BoxFuture, Category, Clock, Conflict, StoreError, StreamName, Version};
 
 use super::answers::{FirstAnswer, first_answer};
 use super::given::{EventTypes, Given};
 use super::group::Group;
 use super::line::{Lead, Line, Lines, Waiting};
 use super::repository::{Folded, Repository, StateView};
-use super::{ATTEMPTS, Answered, CommandHandler, StateHandler};
+use super::{ATTEMPTS, Answered, CommandHandler, Ground, StateHandler};
 use crate::{
     Aggregate, At, CommandOutcome, CommandRequest, Error, Executed, Named, Rejection, StateDifference,
 };
@@ -22,22 +20,20 @@ pub(crate) struct AggregateHandler<A: Aggregate> {
     category: Category,
     types: EventTypes,
     lines: Lines<A>,
+    clock: Arc<dyn Clock>,
 }
 
 /// What becomes of a command.
-pub(super) type Answer<A> = Result<Answered<A, <A as Aggregate>::Event>, Error<Rejection>>;
+pub(crate) type Answer<A> = Result<Answered<A, <A as Aggregate>::Event>, Error<Rejection>>;
 
 impl<A: Aggregate> AggregateHandler<A> {
-    pub(crate) fn new(
-        store: Arc<dyn EventStore>,
-        models: Arc<dyn ReadModelStore>,
-        category: Category,
-    ) -> Self {
-        let (repository, types) = (Repository::new(store, models), EventTypes::of_events::<A::Event>());
-        Self { repository, category, types, lines: Lines::new() }
+    pub(crate) fn new(ground: &Ground, category: Category) -> Self {
+        let repository = Repository::new(Arc::clone(&ground.store), Arc::clone(&ground.models));
+        let (types, clock) = (EventTypes::of_events::<A::Event>(), Arc::clone(&ground.clock));
+        Self { repository, category, types, lines: Lines::new(), clock }
     }
 
-    async fn execute(self: Arc<Self>, request: CommandRequest) -> Answer<A> {
+    pub(crate) async fn execute(self: Arc<Self>, request: CommandRequest) -> Answer<A> {
         let stream = StreamName::from_parts(&self.category, &request.id)?;
         let given = Given::open(request, stream)?;
         let line = self.lines.of(&given.stream);
@@ -133,7 +129,7 @@ impl<A: Aggregate> AggregateHandler<A> {
             if id.is_some_and(|id| group.has(id, commands)) {
                 continue;
             }
-            group.decide(place, given, &self.types);
+            group.decide(place, given, &self.types, &*self.clock);
             if alone || group.is_full() {
                 break;
             }
@@ -188,7 +184,7 @@ impl<A: Aggregate> AggregateHandler<A> {
                 let at = At::Version(settled.version);
                 let then: Folded<A> = self.repository.fold(&given.stream, at).await?;
                 return Err(Error::Domain(given.recognise(settled.rejection(), || {
-                    let context = settled.context(given.context(settled.version));
+                    let context = settled.context(given.context(settled.version, &*self.clock));
                     then.state.handle(&given.command, &context).err()
                 })));
             }

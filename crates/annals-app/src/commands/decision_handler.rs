@@ -5,14 +5,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use annals_core::{
-    AppendError, AppendRequest, BoxFuture, Category, Conflict, EventStore, Filter, Position, ReadFrom,
+    AppendError, AppendRequest, BoxFuture, Category, Clock, Conflict, EventStore, Filter, Position, ReadFrom,
     ReadRequest, Reader, RecordedEvent, StreamName, Version,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::answers::{self, FirstAnswer, Settled, first_answer};
 use super::given::{EventTypes, Given};
-use super::{ATTEMPTS, Answered, CommandHandler};
+use super::{ATTEMPTS, Answered, CommandHandler, Ground};
 use crate::panics::catch_panic;
 use crate::{
     CommandOutcome, CommandRequest, Decision, Error, Executed, Named, Rejection, Scope, decode_event,
@@ -55,6 +55,7 @@ pub(crate) struct DecisionHandler<D> {
     category: Category,
     types: EventTypes,
     turns: Arc<Turns>,
+    clock: Arc<dyn Clock>,
     of: PhantomData<fn() -> D>,
 }
 
@@ -70,8 +71,9 @@ struct Known<D> {
 type Answer<D> = Result<Answered<D, <D as Decision>::Event>, Error<Rejection>>;
 
 impl<D: Decision> DecisionHandler<D> {
-    pub(crate) fn new(store: Arc<dyn EventStore>, category: Category, turns: Arc<Turns>) -> Self {
-        Self { store, category, types: EventTypes::of_events::<D::Event>(), turns, of: PhantomData }
+    pub(crate) fn new(ground: &Ground, category: Category) -> Self {
+        let Ground { store, turns, clock, .. } = ground.clone();
+        Self { store, category, types: EventTypes::of_events::<D::Event>(), turns, clock, of: PhantomData }
     }
 
     async fn execute(&self, request: CommandRequest) -> Answer<D> {
@@ -105,7 +107,7 @@ impl<D: Decision> DecisionHandler<D> {
         known: Known<D>,
     ) -> Result<Answer<D>, Option<Conflict>> {
         let Known { mut decision, events: taken, upto } = known;
-        let context = given.context(Version::new(taken));
+        let context = given.context(Version::new(taken), &*self.clock);
         let decided = catch_panic(|| {
             decision.handle(&given.command, &context).inspect(|events| {
                 events.iter().for_each(|event| decision.apply(event));
@@ -181,7 +183,7 @@ impl<D: Decision> DecisionHandler<D> {
                 let rejection = settled.rejection();
                 let known = self.fold(begun, scope, settled.position).await?;
                 return Err(Error::Domain(given.recognise(rejection, || {
-                    let context = settled.context(given.context(Version::new(known.events)));
+                    let context = settled.context(given.context(Version::new(known.events), &*self.clock));
                     known.decision.handle(&given.command, &context).err()
                 })));
             }

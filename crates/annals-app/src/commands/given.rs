@@ -1,8 +1,7 @@
 //! A command on its way through its decision, and its events as they are to be stored.
 
 use annals_core::{
-    AppendRequest, CausationId, EventId, EventType, MAX_APPEND_EVENTS, NewEvent, StreamName, Timestamp,
-    Version,
+    AppendRequest, CausationId, Clock, EventId, EventType, MAX_APPEND_EVENTS, NewEvent, StreamName, Version,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -78,11 +77,11 @@ impl<C: Command> Given<C> {
     }
 
     /// What it is decided on besides the state.
-    pub(super) fn context(&self, version: Version) -> Context {
+    pub(super) fn context(&self, version: Version, clock: &dyn Clock) -> Context {
         Context {
             id: self.id.clone(),
             version,
-            occurred_at: self.options.occurred_at.unwrap_or_else(Timestamp::now),
+            occurred_at: self.options.occurred_at.unwrap_or_else(|| clock.now()),
             principal: self.options.principal.clone(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use annals_core::{AppendReceipt, AppendRequest, CausationId, ExpectedVersion, Position, Version};
+use annals_core::{AppendReceipt, AppendRequest, CausationId, Clock, ExpectedVersion, Position, Version};
 use bytes::Bytes;
 
 use super::Answered;
@@ -64,8 +64,14 @@ impl<A: Aggregate> Group<A> {
     }
 
     /// Decides the next command.
-    pub(super) fn decide(&mut self, place: usize, given: &Given<A::Command>, types: &EventTypes) {
-        let outcome = self.decide_on(place, given, types);
+    pub(super) fn decide(
+        &mut self,
+        place: usize,
+        given: &Given<A::Command>,
+        types: &EventTypes,
+        clock: &dyn Clock,
+    ) {
+        let outcome = self.decide_on(place, given, types, clock);
         let (state, version, last) = (Arc::clone(&self.pending.state), self.pending.version, self.last);
         self.decided.push(Decided { place, outcome, state, version, last });
     }
@@ -75,12 +81,13 @@ impl<A: Aggregate> Group<A> {
         place: usize,
         given: &Given<A::Command>,
         types: &EventTypes,
+        clock: &dyn Clock,
     ) -> Result<Made<A>, Error<Rejection>> {
         let actual = self.pending.version;
         if let Some(expected) = given.options.expected_version.filter(|expected| *expected != actual) {
             return Err(Error::VersionMismatch { stream: given.stream.clone(), expected, actual });
         }
-        let context = given.context(actual);
+        let context = given.context(actual, clock);
         let panicked = |message| Error::panicked(given.name(), message);
         let decided =
             catch_panic(|| self.pending.state.handle(&given.command, &context)).map_err(panicked)?;

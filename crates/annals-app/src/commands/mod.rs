@@ -19,7 +19,7 @@ mod repository;
 
 use std::sync::Arc;
 
-use annals_core::{BoxFuture, Version};
+use annals_core::{BoxFuture, Clock, EventStore, ReadModelStore, Version};
 use bytes::Bytes;
 
 pub(crate) use aggregate_handler::AggregateHandler;
@@ -31,6 +31,15 @@ pub(crate) use repository::{Folded, first_visible};
 use crate::{
     At, CommandOutcome, CommandRequest, Error, Event, Executed, OutcomeEvent, Rejection, StateDifference,
 };
+
+/// What commands are decided on.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) models: Arc<dyn ReadModelStore>,
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
 
 /// How often a command is decided again when others were faster.
 const ATTEMPTS: u32 = 16;
@@ -57,8 +66,8 @@ pub(crate) trait StateHandler: Send + Sync {
 }
 
 /// A command that was done, and the payloads of its events as they are stored.
-struct Answered<S, E> {
-    executed: Executed<S, E>,
+pub(crate) struct Answered<S, E> {
+    pub(crate) executed: Executed<S, E>,
     payloads: Vec<Bytes>,
 }
 

@@ -51,9 +51,13 @@ impl ReactionContext {
         CommandOptions {
             command_id: CausationId::new(id.to_string()).ok(),
             principal: Principal::named(format!("reaction:{}", self.reaction)),
-            correlation_id: self.correlation.clone(),
-            ..CommandOptions::default()
+            ..self.options()
         }
+    }
+
+    /// What every command carries that is given because of the event.
+    pub(crate) fn options(&self) -> CommandOptions {
+        CommandOptions { correlation_id: self.correlation.clone(), ..CommandOptions::default() }
     }
 
     /// Gives a command to an entity because of the event, as [`command_options`](Self::command_options) says. It goes the way of

@@ -10,6 +10,7 @@ mod domain;
 mod keeping;
 mod odd_store;
 mod past;
+mod processes;
 mod projections;
 mod reactions;
 mod reissue;
