@@ -67,6 +67,6 @@ pub use repository::StateView;
 pub use running::{Ask, RunningApp};
 pub use seen::SeenDifference;
 pub use state::State;
-pub use test_kit::{Decided, Given, given};
+pub use test_kit::{Decided, Given, given, given_stored};
 pub use upcast::{Decoded, DecodedEvents, StoredForm, Upcaster, decode_event, decode_events};
 pub use what_if::{Edit, WhatIfError, what_if};

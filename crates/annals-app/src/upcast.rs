@@ -87,19 +87,20 @@ pub fn decode_event<E: Event>(event: &RecordedEvent) -> Result<Decoded<E>, Unrea
         stream: event.stream().to_owned(),
         source,
     };
-    if E::UPCASTERS.iter().all(|upcaster| upcaster.from != event.event_type()) {
-        let decoded = codec::decode(event.event_type(), event.payload());
-        return Ok(Decoded(Inner::One(decoded.map_err(|error| unreadable(error.into()))?)));
+    decode_stored(event.event_type(), event.payload()).map_err(unreadable)
+}
+
+/// Reads what is stored of an event: its type and its payload.
+pub(crate) fn decode_stored<E: Event>(event_type: &str, payload: &[u8]) -> Result<Decoded<E>, BoxError> {
+    if E::UPCASTERS.iter().all(|upcaster| upcaster.from != event_type) {
+        return Ok(Decoded(Inner::One(codec::decode(event_type, payload)?)));
     }
-    let payload = serde_json::from_slice(event.payload()).map_err(|error| unreadable(error.into()))?;
-    let form = StoredForm { event_type: event.event_type().to_owned(), payload };
-    let events = newest(form, E::UPCASTERS).and_then(|forms| {
-        let decoded = forms.into_iter().map(|form| -> Result<Option<E>, BoxError> {
-            Ok(codec::decode(&form.event_type, &serde_json::to_vec(&form.payload)?)?)
-        });
-        decoded.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
+    let form = StoredForm { event_type: event_type.to_owned(), payload: serde_json::from_slice(payload)? };
+    let decoded = newest(form, E::UPCASTERS)?.into_iter().map(|form| -> Result<Option<E>, BoxError> {
+        Ok(codec::decode(&form.event_type, &serde_json::to_vec(&form.payload)?)?)
     });
-    Ok(Decoded(Inner::Several(events.map_err(unreadable)?.into_iter())))
+    let events = decoded.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+    Ok(Decoded(Inner::Several(events.into_iter())))
 }
 
 /// Reads stored events, each with what it stands for: see [`decode_event`]. For projections.

@@ -22,7 +22,7 @@ pub use annals_app::{
     QueryContext, QueryError, RebuildProgress, Rebuilt, ReissueError, ReissuedCommand, Reissues, Rejection,
     RunningApp, SeenDifference, SkippedEvent, StartError, State, StateDifference, StateView, StoredForm,
     Unknown, UnreadableEvent, Upcaster, VerifiedAgainst, WhatIfError, Window, codec, decode_event,
-    decode_events, derive_from, derive_from_history, event_lock, given, merge_derived,
+    decode_events, derive_from, derive_from_history, event_lock, given, given_stored, merge_derived,
     merge_derived_in_order, state, what_if,
 };
 pub use annals_core::{

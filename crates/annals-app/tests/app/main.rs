@@ -13,5 +13,6 @@ mod projections;
 mod reissue;
 mod snapshots;
 mod standing_by;
+mod test_kit;
 mod upcasters;
 mod what_if;
