@@ -56,6 +56,8 @@ type Wrap = Box<dyn FnOnce(CommandService) -> CommandService + Send + Sync>;
 pub struct App {
     name: String,
     handlers: Vec<(&'static str, MakeHandler)>,
+    /// The Rust types of the aggregates, by category.
+    aggregate_types: BTreeMap<&'static str, &'static str>,
     projections: Vec<Placed>,
     queries: Vec<Arc<dyn QueryHandler>>,
     permission: Arc<Permission>,
@@ -110,6 +112,7 @@ impl App {
         Self {
             name: name.into(),
             handlers: Vec::new(),
+            aggregate_types: BTreeMap::new(),
             projections: Vec::new(),
             queries: Vec::new(),
             permission: Arc::new(|_, _| Ok(())),
@@ -129,7 +132,13 @@ impl App {
         let make: MakeHandler =
             Box::new(|store, models, category| Arc::new(AggregateHandler::<A>::new(store, models, category)));
         self.handlers.push((A::CATEGORY, make));
+        self.aggregate_types.insert(A::CATEGORY, std::any::type_name::<A>());
         self
+    }
+
+    /// The path of the Rust type that is the aggregate of a category, for people and for code that is printed.
+    pub fn aggregate_type(&self, category: &str) -> Option<&'static str> {
+        self.aggregate_types.get(category).copied()
     }
 
     /// Adds a projection, which keeps a read model.
