@@ -4,5 +4,9 @@
 
 mod aggregate;
 mod difference;
+#[cfg(feature = "simulation")]
+mod simulation;
 
 pub use aggregate::{Decided, Given, given, given_stored};
+#[cfg(feature = "simulation")]
+pub use simulation::{Happening, Simulated, Simulation, SimulationReport, simulate};

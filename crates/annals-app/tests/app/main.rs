@@ -11,6 +11,7 @@ mod odd_store;
 mod past;
 mod projections;
 mod reissue;
+mod simulation;
 mod snapshots;
 mod standing_by;
 mod test_kit;
