@@ -4,7 +4,8 @@
 //! system: commands over REST, a durable event log, read models, queries, replay, time travel.
 //!
 //! This crate is a face: it re-exports what an application needs from the crates behind it, and features choose which
-//! stores and doors come along (`log`, `sqlite`, `http`, `cli`, by default, and `search`).
+//! stores and doors come along (`log`, `sqlite`, `http`, `cli`, by default, and `search`). The feature `simulation` is
+//! for tests.
 //!
 //! `examples/shortest.rs` is the smallest application; the example `bank` is a whole one.
 
@@ -12,6 +13,8 @@
 mod drivers;
 #[cfg(feature = "sqlite")]
 mod read_models;
+#[cfg(feature = "simulation")]
+mod test_kit;
 
 pub use annals_app::{
     Action, Aggregate, Answer, App, Ask, At, ChangingEvent, Command, CommandOptions, CommandOutcome,
@@ -37,6 +40,8 @@ pub use annals_core::{
     append_missing, cloud_event, conflicting_ids, params, parse_cloud_event, subscribe,
 };
 
+#[cfg(feature = "simulation")]
+pub use annals_app::{Happening, Simulated, Simulation, SimulationReport};
 #[cfg(feature = "cli")]
 pub use annals_cli as cli;
 #[cfg(feature = "http")]
@@ -52,6 +57,8 @@ pub use annals_sqlite as sqlite;
 pub use drivers::{drivers, open_store};
 #[cfg(feature = "sqlite")]
 pub use read_models::ReadModels;
+#[cfg(feature = "simulation")]
+pub use test_kit::simulate;
 
 /// Turns an application into a command-line program: `serve`, `execute`, `query`, `state`, `events`, `projections`,
 /// `rebuild`, `replay`, `verify` and others. Returns its exit code.

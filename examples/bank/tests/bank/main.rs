@@ -16,3 +16,4 @@ mod program;
 mod read_models;
 mod real_data;
 mod replay;
+mod simulation;

@@ -14,7 +14,7 @@ use annals_core::{
 use super::world::World;
 
 /// What takes longer waits for another task, such as one that holds a read model: that one has to go on then.
-const LONGEST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Polls to the end at once what other threads work on: a runtime whose clock stands still would take waiting for them for
 /// doing nothing, and go on to the next moment meanwhile.

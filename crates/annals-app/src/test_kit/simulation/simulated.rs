@@ -157,7 +157,7 @@ impl Simulated {
     ///
     /// # Errors
     /// [`QueryError`].
-    pub async fn ask<Q: Query + Clone>(&self, query: Q) -> Result<Q::Output, QueryError> {
+    pub async fn ask<Q: Query>(&self, query: Q) -> Result<Q::Output, QueryError> {
         self.ask_at_least(query, Position::ZERO).await
     }
 
@@ -165,16 +165,18 @@ impl Simulated {
     ///
     /// # Errors
     /// [`QueryError`].
-    pub async fn ask_at_least<Q: Query + Clone>(
+    pub async fn ask_at_least<Q: Query>(
         &self,
         query: Q,
         position: Position,
     ) -> Result<Q::Output, QueryError> {
+        let malformed =
+            |error: serde_json::Error| QueryError::Malformed { query: Q::NAME, reason: error.to_string() };
+        let json = serde_json::to_vec(&query).map_err(malformed)?;
         loop {
-            let query = query.clone();
-            if let Some(answer) =
-                self.while_it_runs(async |app| app.ask(query).at_least(position).await).await
-            {
+            let query: Q = serde_json::from_slice(&json).map_err(malformed)?;
+            let answer = self.while_it_runs(async |app| app.ask(query).at_least(position).await);
+            if let Some(answer) = answer.await {
                 return answer;
             }
         }
