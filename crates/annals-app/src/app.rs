@@ -152,6 +152,12 @@ impl App {
         self
     }
 
+    /// Adds a projection that others have too, its type forgotten.
+    pub(crate) fn shared_projection(mut self, projection: Arc<dyn AnyProjection>) -> Self {
+        self.projections.push((None, projection));
+        self
+    }
+
     /// Adds a projection that keeps its read model in a store of its own, instead of beside the events.
     #[must_use]
     pub fn projection_in<P: Projection>(mut self, models: Arc<dyn ReadModelStore>, projection: P) -> Self {

@@ -13,20 +13,20 @@
 mod drivers;
 #[cfg(feature = "sqlite")]
 mod read_models;
-#[cfg(feature = "simulation")]
+#[cfg(feature = "sqlite")]
 mod test_kit;
 
 pub use annals_app::{
     Action, Aggregate, Answer, App, Ask, At, ChangingEvent, Command, CommandOptions, CommandOutcome,
     CommandRequest, CommandService, Context, Decided, DecodeExt, Decoded, DecodedEvents, DeriveExt, Derived,
     DerivedError, DomainError, Edit, Error, Event, Executed, FailedEvent, FieldChange, Freshness, GapProof,
-    GapVerdict, Given, KeyedProjection, MOST_EXCEPTIONS, MOST_FRESH_EVENTS, Named, OutcomeEvent, ParkedKey,
-    Permission, Principal, Projection, ProjectionError, ProjectionState, ProjectionStatus, Query,
-    QueryContext, QueryError, RebuildProgress, Rebuilt, ReissueError, ReissuedCommand, Reissues, Rejection,
-    RunningApp, SeenDifference, SkippedEvent, StartError, State, StateDifference, StateView, StoredForm,
-    Unknown, UnreadableEvent, Upcaster, VerifiedAgainst, WhatIfError, Window, codec, decode_event,
-    decode_events, derive_from, derive_from_history, event_lock, given, given_stored, merge_derived,
-    merge_derived_in_order, state, what_if,
+    GapVerdict, Given, GivenProjection, KeyedProjection, MOST_EXCEPTIONS, MOST_FRESH_EVENTS, Named,
+    OutcomeEvent, ParkedKey, Permission, Principal, Projection, ProjectionError, ProjectionState,
+    ProjectionStatus, Query, QueryContext, QueryError, RebuildProgress, Rebuilt, ReissueError,
+    ReissuedCommand, Reissues, Rejection, RunningApp, SeenDifference, SkippedEvent, StartError, State,
+    StateDifference, StateView, StoredForm, Unknown, UnreadableEvent, Upcaster, VerifiedAgainst, WhatIfError,
+    Window, codec, decode_event, decode_events, derive_from, derive_from_history, event_lock, given,
+    given_stored, merge_derived, merge_derived_in_order, state, what_if,
 };
 pub use annals_core::{
     AppendCondition, AppendError, AppendReceipt, AppendRequest, BoxError, BoxFuture, Category, CausationId,
@@ -57,6 +57,8 @@ pub use annals_sqlite as sqlite;
 pub use drivers::{drivers, open_store};
 #[cfg(feature = "sqlite")]
 pub use read_models::ReadModels;
+#[cfg(feature = "sqlite")]
+pub use test_kit::given_projection;
 #[cfg(feature = "simulation")]
 pub use test_kit::simulate;
 

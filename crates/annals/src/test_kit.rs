@@ -1,11 +1,39 @@
 //! The test kit, with read models that are gone at the end of a test.
 
+#![allow(clippy::panic)]
+
 use std::sync::Arc;
 
+#[cfg(feature = "simulation")]
 use annals_app::{App, Simulated};
+use annals_app::{GivenProjection, Projection};
+#[cfg(feature = "simulation")]
 use annals_core::BoxError;
 
 use crate::ReadModels;
+
+/// Begins a test of a projection, whatever its read model is made of: see [`annals_app::given_projection`].
+///
+/// ```no_run
+/// # use annals::*;
+/// # async fn example<P: Projection, E: Event>(balances: P, opened: E, deposited: E) {
+/// let rows = annals::given_projection(balances)
+///     .events([("account-1", opened), ("account-1", deposited)])
+///     .rows("SELECT balance FROM balances")
+///     .await;
+/// assert_eq!(rows.len(), 1);
+/// # }
+/// ```
+///
+/// # Panics
+/// When there is no room for temporary files.
+#[track_caller]
+pub fn given_projection<P: Projection>(projection: P) -> GivenProjection {
+    match ReadModels::temporary() {
+        Ok(models) => annals_app::given_projection(Arc::new(models), projection),
+        Err(error) => panic!("cannot begin the test of {:?}: {error}", P::NAME),
+    }
+}
 
 /// Runs `check` on an application once for each seed, while bad things happen to it: see [`annals_app::simulate`].
 ///
@@ -20,6 +48,7 @@ use crate::ReadModels;
 ///
 /// # Panics
 /// When `check` fails or panics for a seed: with the seed, and with what was done to the application until then.
+#[cfg(feature = "simulation")]
 #[track_caller]
 pub fn simulate<C>(seeds: impl IntoIterator<Item = u64>, app: impl Fn() -> App, check: C)
 where

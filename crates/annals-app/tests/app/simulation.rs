@@ -119,7 +119,7 @@ fn a_client_that_retries_without_a_command_id_is_found() {
 
 /// Keeps its sum beside the read model, and writes down what it comes to: after a restart it goes on from nothing.
 #[derive(Default)]
-struct ForgetfulSum(AtomicI64);
+pub(crate) struct ForgetfulSum(AtomicI64);
 
 impl Projection for ForgetfulSum {
     const NAME: &'static str = "forgetful-sum";
@@ -150,9 +150,9 @@ impl Projection for ForgetfulSum {
 #[derive(Query, Serialize, Deserialize, Clone)]
 #[annals(crate = annals_app)]
 #[query(output = i64, from = ForgetfulSum)]
-struct SumOfAll {}
+pub(crate) struct SumOfAll {}
 
-async fn sum_of_all(_: SumOfAll, mut context: QueryContext) -> Result<i64, QueryError> {
+pub(crate) async fn sum_of_all(_: SumOfAll, mut context: QueryContext) -> Result<i64, QueryError> {
     let row = context.row("SELECT sum FROM sum", &[]).await?;
     Ok(row.map_or(Ok(0), |row| row.get("sum"))?)
 }

@@ -1,11 +1,18 @@
 //! The test kit fails when it should, and says what differs.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use annals_app::{
-    Aggregate, Command, Context, DomainError, Event, State, StoredForm, Upcaster, given, given_stored,
+    Aggregate, Command, Context, DomainError, Event, State, StoredForm, Upcaster, given, given_projection,
+    given_stored,
 };
+use annals_core::{ReadModelStore, Value};
+use annals_sqlite::SqliteReadModels;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Counter, CounterCommand, CounterEvent, incremented};
+use crate::domain::{CountOf, Counter, CounterCommand, CounterEvent, Counts, Sum, count_of, incremented};
+use crate::simulation::{ForgetfulSum, SumOfAll, sum_of_all};
 
 /// What a test says when it fails; nothing when it passes.
 pub(crate) fn failure(test: impl FnOnce() + std::panic::UnwindSafe) -> Option<String> {
@@ -162,4 +169,94 @@ fn a_stored_event_that_cannot_be_read_is_named() {
     });
     let expected = "event 1 of the given ones, Stepped, cannot be read: expected a number of steps; it is {}";
     assert_eq!(older.as_deref(), Some(expected));
+}
+
+fn models() -> Arc<dyn ReadModelStore> {
+    Arc::new(SqliteReadModels::temporary().unwrap())
+}
+
+fn events() -> [(&'static str, CounterEvent); 4] {
+    let reset = CounterEvent::Reset;
+    [
+        ("counter-a", incremented(2)),
+        ("counter-b", incremented(5)),
+        ("counter-a", incremented(3)),
+        ("counter-b", reset),
+    ]
+}
+
+/// What a test says that waits.
+fn async_failure(test: impl Future<Output = ()>) -> Option<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    failure(std::panic::AssertUnwindSafe(|| runtime.block_on(test)))
+}
+
+#[tokio::test]
+async fn a_right_projection_answers_the_same_in_every_way() {
+    let counts = || given_projection(models(), Counts { broken: Arc::default() }).events(events());
+    counts().then(count_of, CountOf { id: "a".to_owned() }, (5, 2)).await;
+    let rows = counts().rows("SELECT id, events FROM counts ORDER BY id").await;
+    let rows: Vec<_> = rows.iter().map(|row| row.values().to_vec()).collect();
+    let text = |text: &str| Value::Text(text.to_owned());
+    assert_eq!(rows, [[text("a"), Value::Integer(2)], [text("b"), Value::Integer(2)]]);
+}
+
+#[test]
+fn an_answer_that_is_wrong_in_every_way_is_shown_once() {
+    let said = async_failure(async {
+        let counts = given_projection(models(), Counts { broken: Arc::default() }).events(events());
+        counts.then(count_of, CountOf { id: "a".to_owned() }, (6, 2)).await;
+    });
+    let said = said.unwrap();
+    let (first, difference) = said.split_once(":\n").unwrap();
+    assert!(
+        first.starts_with(
+            "the answer to CountOf is not as expected when all events come in one batch, nor when"
+        )
+    );
+    assert!(first.contains(", nor after a rebuild (crates/annals-app/tests/app/test_kit.rs:"), "{first}");
+    assert_eq!(difference, "- expected\n+ found\n  (\n-     6,\n+     5,\n      2,\n  )");
+}
+
+#[test]
+fn a_projection_that_counts_batches_is_found() {
+    let said = async_failure(async {
+        given_projection(models(), Sum).events(events()).rows("SELECT events FROM sum").await;
+    });
+    let said = said.unwrap();
+    let expected = "what \"SELECT events FROM sum\" finds is not as expected when each event comes in a batch of its own, nor \
+                    when the application is started again before each event, nor when every batch comes again with all that \
+                    follow (";
+    assert!(said.starts_with(expected), "{said}");
+    assert!(said.contains("\n-             4,\n+             1,\n"), "{said}");
+}
+
+#[test]
+fn a_projection_that_keeps_its_sum_in_itself_is_found() {
+    let said = async_failure(async {
+        let sums =
+            given_projection(models(), ForgetfulSum::default()).events([("counter-a", incremented(2))]);
+        sums.then(sum_of_all, SumOfAll {}, 2).await;
+    });
+    let said = said.unwrap();
+    assert!(said.contains("not as expected when each event comes in a batch of its own, nor"), "{said}");
+    assert!(said.contains("nor after a rebuild (") && said.ends_with("\n- 2\n+ 4"), "{said}");
+}
+
+#[test]
+fn a_projection_that_fails_says_why() {
+    let said = async_failure(async {
+        let broken = Arc::new(AtomicBool::new(true));
+        let counts = given_projection(models(), Counts { broken }).events([("counter-a", incremented(13))]);
+        counts.then(count_of, CountOf { id: "a".to_owned() }, (13, 1)).await;
+    });
+    let said = said.unwrap();
+    let expected = "\"counts\" cannot be asked when all events come in one batch: the projection \"counts\" stopped at \
+                    position 1, CounterIncremented of counter-a";
+    assert!(said.starts_with(expected) && said.contains("thirteen brings bad luck"), "{said}");
+    let said = failure(|| drop(given_projection(models(), Sum).events([("", incremented(1))]))).unwrap();
+    assert!(
+        said.starts_with("event 1 of the given ones, CounterIncremented on : stream name is empty"),
+        "{said}"
+    );
 }

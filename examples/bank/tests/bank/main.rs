@@ -13,6 +13,7 @@ mod events;
 mod http;
 mod import;
 mod program;
+mod projections;
 mod read_models;
 mod real_data;
 mod replay;
