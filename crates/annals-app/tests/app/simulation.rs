@@ -72,6 +72,7 @@ fn a_right_application_passes_under_every_seed_and_every_fault_happens() {
         "the application ended when it was stored",
         "started again, on fresh read models",
         "started again, on the read models it had",
+        "failed at its end",
         "given twice at once",
         "given again",
     ] {
@@ -180,6 +181,15 @@ fn a_check_that_cannot_pass_fails_with_what_it_says() {
         Ok(())
     });
     assert_eq!(refused.failure.as_deref(), Some("nothing to reset"));
+    let stopped =
+        || App::new("stopped").projection(Counts { broken: Arc::new(true.into()) }).aggregate::<Counter>();
+    let stopped = Simulation::new(3).run(&models, &stopped, async |app| {
+        app.execute::<Counter>("a", CounterCommand::Increment { by: 13 }).await?;
+        app.settle().await?;
+        Ok(())
+    });
+    let text = stopped.failure.unwrap();
+    assert!(text.contains("\"counts\" stopped at position 1") && text.contains("thirteen"), "{text}");
     let endless = Simulation::new(3).run(&models, &counters, async |_| std::future::pending().await);
     assert_eq!(endless.failure.as_deref(), Some("it did not end within 600s of simulated time"));
     let clashing = || counters().aggregate::<Counter>();

@@ -26,8 +26,8 @@ const LONGEST: Duration = Duration::from_secs(600);
 type MakeModels<'a> = dyn Fn() -> Result<Arc<dyn ReadModelStore>, BoxError> + 'a;
 
 /// Runs `check` on an application once for each seed, while bad things happen to it: appends find conflicts, fail, or are
-/// stored without an answer; reads and appends are late, so that tasks overtake each other; commands come twice; the
-/// application ends in the middle of an append and is started again, at times with empty read models. What happens follows
+/// stored without an answer; writes to read models fail at their end; reads and appends are late, so that tasks overtake
+/// each other; commands come twice; the application ends in the middle of an append and is started again, at times with empty read models. What happens follows
 /// from the seed alone. It runs on one thread and in simulated time, on a store in memory; `models` makes new read models.
 ///
 /// The environment variable `ANNALS_SEED` names one seed to run instead. Do not call this from within a runtime: it has its

@@ -1,4 +1,4 @@
-//! Read models whose work takes no simulated time, so that the same seed gives the same order.
+//! Read models whose work takes no simulated time, so that the same seed gives the same order; and which fail at times.
 
 use std::any::Any;
 use std::future::poll_fn;
@@ -48,8 +48,9 @@ impl User {
         })
     }
 
-    fn model(&self, inner: Arc<dyn ReadModel>) -> Arc<SteadyModel> {
-        Arc::new(SteadyModel { user: self.clone(), inner, rebuilt: Mutex::default() })
+    fn model(&self, name: &str, inner: Arc<dyn ReadModel>) -> Arc<SteadyModel> {
+        let name = name.to_owned();
+        Arc::new(SteadyModel { user: self.clone(), name, inner, rebuilt: Mutex::default() })
     }
 }
 
@@ -67,8 +68,11 @@ impl SteadyModels {
 
 impl ReadModelStore for SteadyModels {
     fn open(&self, name: &str, version: u32) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>> {
-        let opened = self.inner.open(name, version);
-        Box::pin(async move { Ok(self.user.model(self.user.does(opened).await?) as _) })
+        let name = name.to_owned();
+        Box::pin(async move {
+            let opened = self.user.does(self.inner.open(&name, version)).await?;
+            Ok(self.user.model(&name, opened) as _)
+        })
     }
 
     fn of_kind(&self, kind: ModelKind) -> Option<Arc<dyn ReadModelStore>> {
@@ -77,13 +81,22 @@ impl ReadModelStore for SteadyModels {
     }
 
     fn scratch(&self, name: &str) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>> {
-        let opened = self.inner.scratch(name);
-        Box::pin(async move { Ok(self.user.model(self.user.does(opened).await?) as _) })
+        let name = name.to_owned();
+        Box::pin(async move {
+            let opened = self.user.does(self.inner.scratch(&name)).await?;
+            Ok(self.user.model(&name, opened) as _)
+        })
     }
 }
 
+/// Work was done, and is undone again because the simulation has it so.
+#[derive(Debug, thiserror::Error)]
+#[error("the simulation has it so")]
+struct Undone;
+
 struct SteadyModel {
     user: User,
+    name: String,
     inner: Arc<dyn ReadModel>,
     /// The build that was begun last, as it is known outside.
     rebuilt: Mutex<Weak<SteadyModel>>,
@@ -101,7 +114,31 @@ impl ReadModel for SteadyModel {
         notes: Option<Vec<u8>>,
         work: TxWork,
     ) -> BoxFuture<'_, Result<(), ReadModelError>> {
-        self.user.does(self.inner.write_with_notes(from, to, notes, work))
+        Box::pin(async move {
+            // Tables are made when an application starts, which it does in the end.
+            let fails =
+                to > from && self.user.world.happens(&format!("writes to {} that fail", self.name), 5);
+            if !fails {
+                return self.user.does(self.inner.write_with_notes(from, to, notes, work)).await;
+            }
+            let work: TxWork = Box::new(|tx| {
+                Box::pin(async move {
+                    work(tx).await?;
+                    Err(Undone.into())
+                })
+            });
+            let written = self.user.does(self.inner.write_with_notes(from, to, notes, work)).await;
+            match written {
+                Err(ReadModelError::Work(error)) if error.is::<Undone>() => {
+                    let name = self.name.clone();
+                    self.user
+                        .world
+                        .note(true, format!("a write to the read model {name:?} failed at its end"));
+                    Err(ReadModelError::Database { operation: "write", name, source: error })
+                }
+                other => other,
+            }
+        })
     }
 
     fn try_lead(&self) -> BoxFuture<'_, Result<Option<Lead>, ReadModelError>> {
@@ -126,7 +163,7 @@ impl ReadModel for SteadyModel {
 
     fn begin_rebuild(&self) -> BoxFuture<'_, Result<Arc<dyn ReadModel>, ReadModelError>> {
         Box::pin(async move {
-            let begun = self.user.model(self.user.does(self.inner.begin_rebuild()).await?);
+            let begun = self.user.model(&self.name, self.user.does(self.inner.begin_rebuild()).await?);
             *self.rebuilt.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&begun);
             Ok(begun as _)
         })

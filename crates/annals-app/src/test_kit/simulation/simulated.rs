@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use annals_core::{CausationId, Position, StoreError};
 use futures_util::future::join;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::world::World;
 use crate::{
@@ -18,6 +18,8 @@ const ATTEMPTS: u32 = 1_000;
 const MOST_MILLIS_BETWEEN: u64 = 20;
 /// Projections have so long, in simulated time, to take in what is stored.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// After so long, it is looked again whether a projection that has stopped goes on.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// An application in a simulation. It may end at any moment, and is started again soon; cloning this shares it, also between
 /// tasks.
@@ -153,7 +155,7 @@ impl Simulated {
         }
     }
 
-    /// Asks a question; again, when the application ends before it answers.
+    /// Asks a question; again, when the application ends before it answers or the read model has failed.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -176,8 +178,10 @@ impl Simulated {
         loop {
             let query: Q = serde_json::from_slice(&json).map_err(malformed)?;
             let answer = self.while_it_runs(async |app| app.ask(query).at_least(position).await);
-            if let Some(answer) = answer.await {
-                return answer;
+            match answer.await {
+                Some(Err(QueryError::Projection(_))) if !self.world.is_calm() => sleep(RETRY).await,
+                Some(answer) => return answer,
+                None => {}
             }
         }
     }
@@ -189,10 +193,14 @@ impl Simulated {
     /// [`ProjectionError`] when one does not get there.
     pub async fn settle(&self) -> Result<RunningApp, ProjectionError> {
         self.world.be_calm();
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let settled = self.while_it_runs(async |app| app.catch_up(PATIENCE).await.map(|()| app));
-            if let Some(settled) = settled.await {
-                return settled;
+            match settled.await {
+                // It is tried again by itself.
+                Some(Err(ProjectionError::Stopped { .. })) if Instant::now() < deadline => sleep(RETRY).await,
+                Some(settled) => return settled,
+                None => {}
             }
         }
     }

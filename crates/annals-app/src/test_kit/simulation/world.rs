@@ -72,7 +72,7 @@ impl World {
         self.is_calm.store(true, Ordering::SeqCst);
     }
 
-    fn is_calm(&self) -> bool {
+    pub(super) fn is_calm(&self) -> bool {
         self.is_calm.load(Ordering::SeqCst)
     }
 
