@@ -13,6 +13,7 @@ use crate::consumer::is_replay;
 use crate::mediator::{Action, CommandService, Mediator, Permission};
 use crate::opening::{MakeProcess, Placed, StartError, open_processes, open_projections, open_reactions};
 use crate::process::{OpenProcesses, Process, Timers, Work, answer_open_processes};
+use crate::projection::AnyProjection;
 use crate::query::{FnHandler, QueryHandler};
 use crate::reaction::AnyReaction;
 use crate::running::Shared;
@@ -55,6 +56,8 @@ type Wrap = Box<dyn FnOnce(CommandService) -> CommandService + Send + Sync>;
 pub struct App {
     name: String,
     handlers: Vec<AddHandlers>,
+    /// The Rust types of the aggregates, by category.
+    aggregate_types: BTreeMap<&'static str, &'static str>,
     projections: Vec<Placed>,
     queries: Vec<Arc<dyn QueryHandler>>,
     reactions: Vec<Arc<dyn AnyReaction>>,
@@ -72,6 +75,7 @@ impl App {
         Self {
             name: name.into(),
             handlers: Vec::new(),
+            aggregate_types: BTreeMap::new(),
             projections: Vec::new(),
             queries: Vec::new(),
             reactions: Vec::new(),
@@ -92,6 +96,7 @@ impl App {
     /// Adds a type of aggregate, and with it its commands.
     #[must_use]
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
+        self.aggregate_types.insert(A::CATEGORY, std::any::type_name::<A>());
         self.handlers.push(Box::new(|ground, handlers| {
             let handler = Arc::new(AggregateHandler::<A>::new(ground, Category::new(A::CATEGORY)?));
             handlers.add_states(A::CATEGORY, Arc::clone(&handler) as _)?;
@@ -125,6 +130,11 @@ impl App {
         self
     }
 
+    /// The path of the Rust type that is the aggregate of a category, for people and for code that is printed.
+    pub fn aggregate_type(&self, category: &str) -> Option<&'static str> {
+        self.aggregate_types.get(category).copied()
+    }
+
     /// Adds a projection, which keeps a read model.
     ///
     /// Several versions of one, with the same name, are kept side by side: a new one is built while the one before answers, and
@@ -133,6 +143,12 @@ impl App {
     #[must_use]
     pub fn projection<P: Projection>(mut self, projection: P) -> Self {
         self.projections.push((None, Arc::new(projection)));
+        self
+    }
+
+    /// Adds a projection that others have too, its type forgotten.
+    pub(crate) fn shared_projection(mut self, projection: Arc<dyn AnyProjection>) -> Self {
+        self.projections.push((None, projection));
         self
     }
 

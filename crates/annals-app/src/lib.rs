@@ -84,6 +84,8 @@ pub use reissue::{ReissueError, ReissuedCommand, Reissues};
 pub use running::{Ask, RunningApp};
 pub use seen::SeenDifference;
 pub use state::State;
-pub use test_kit::{Decided, Given, given};
+pub use test_kit::{Decided, Given, GivenProjection, given, given_projection, given_stored};
+#[cfg(feature = "simulation")]
+pub use test_kit::{Happening, Simulated, Simulation, SimulationReport, simulate};
 pub use upcast::{Decoded, DecodedEvents, StoredForm, Upcaster, decode_event, decode_events};
 pub use what_if::{Edit, WhatIfError, what_if};

@@ -81,7 +81,7 @@ impl<E> Iterator for Decoded<E> {
 /// # Errors
 /// [`UnreadableEvent`] for one that it knows by name but cannot read.
 pub fn decode_event<E: Event>(event: &RecordedEvent) -> Result<Decoded<E>, UnreadableEvent> {
-    decode_form(event.event_type(), event.payload()).map_err(|source| UnreadableEvent {
+    decode_stored(event.event_type(), event.payload()).map_err(|source| UnreadableEvent {
         position: event.position(),
         event_type: event.event_type().to_owned(),
         stream: event.stream().to_owned(),
@@ -90,7 +90,7 @@ pub fn decode_event<E: Event>(event: &RecordedEvent) -> Result<Decoded<E>, Unrea
 }
 
 /// Reads an event from its type and payload: see [`decode_event`].
-pub(crate) fn decode_form<E: Event>(event_type: &str, payload: &[u8]) -> Result<Decoded<E>, BoxError> {
+pub(crate) fn decode_stored<E: Event>(event_type: &str, payload: &[u8]) -> Result<Decoded<E>, BoxError> {
     if E::UPCASTERS.iter().all(|upcaster| upcaster.from != event_type) {
         return Ok(Decoded(Inner::One(codec::decode(event_type, payload)?)));
     }

@@ -37,18 +37,18 @@ impl Selection {
         if item == FilterItem::default() { Filter::all() } else { item.into() }
     }
 
-    /// The same events, of one stream only.
-    pub(crate) fn in_stream(self, stream: StreamName) -> Self {
-        Self { stream: Some(stream), ..self }
+    /// The same events, of one stream only where one is named beside the options.
+    pub(crate) fn named(self, stream: Option<StreamName>) -> Result<Self, Failure> {
+        match (&self.stream, stream) {
+            (Some(_), Some(_)) => Err(Failure::usage("the stream is given twice")),
+            (None, Some(stream)) => Ok(Self { stream: Some(stream), ..self }),
+            (_, None) => Ok(self),
+        }
     }
 
     /// The category that was asked for.
     pub(crate) fn category(&self) -> Option<&Category> {
         self.category.as_ref()
-    }
-
-    pub(crate) fn has_stream(&self) -> bool {
-        self.stream.is_some()
     }
 }
 

@@ -113,6 +113,11 @@ impl Row {
         Self { columns, values }
     }
 
+    /// Its values, in the order of the columns.
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
     /// The value in a column, as `T`.
     ///
     /// # Errors

@@ -99,6 +99,11 @@ impl ModelFolder {
         &self.path
     }
 
+    /// Whether it is removed in the end: nothing in it has to survive the loss of power.
+    pub fn is_temporary(&self) -> bool {
+        self.temporary
+    }
+
     /// The builds of a projection's version, in files that end with `extension`.
     ///
     /// # Errors

@@ -19,6 +19,18 @@ pub(crate) enum Synchronous {
     Full,
     /// The end of the process; a loss of power may undo the last commits, each as a whole.
     Normal,
+    /// The end of the process; a loss of power may ruin the file.
+    Off,
+}
+
+impl Synchronous {
+    fn pragma(self) -> &'static str {
+        match self {
+            Self::Full => "FULL",
+            Self::Normal => "NORMAL",
+            Self::Off => "OFF",
+        }
+    }
 }
 
 /// Opens a file for reading and writing, creating it when it is not there, with a write-ahead log.
@@ -30,12 +42,8 @@ pub(crate) fn open_writer(path: &Path, synchronous: Synchronous) -> rusqlite::Re
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", synchronous.pragma())?;
     use_write_ahead_log(&connection)?;
-    connection.pragma_update(
-        None,
-        "synchronous",
-        if synchronous == Synchronous::Full { "FULL" } else { "NORMAL" },
-    )?;
     // On macOS a plain fsync leaves data in the drive's cache; elsewhere these change nothing.
     connection.pragma_update(None, "fullfsync", synchronous == Synchronous::Full)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
@@ -85,4 +93,21 @@ pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
 /// Whether what is in the file is no database, or one that is not whole.
 pub(crate) fn is_damaged(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_commit_survives_is_as_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        for (synchronous, expected) in
+            [(Synchronous::Full, 2), (Synchronous::Normal, 1), (Synchronous::Off, 0)]
+        {
+            let connection = open_writer(&folder.path().join("rows.sqlite"), synchronous).unwrap();
+            let found: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
+            assert_eq!(found, expected);
+        }
+    }
 }

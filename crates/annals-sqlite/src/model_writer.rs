@@ -31,6 +31,7 @@ pub(crate) enum ModelJob {
 pub(crate) struct ModelWriter {
     name: String,
     tx: WriteTx,
+    synchronous: Synchronous,
     /// The number of the lead that this one took, after which any other one's writes are refused.
     lead: Option<u64>,
 }
@@ -57,9 +58,8 @@ const TABLE_NAMES: [&str; 3] = ["annals_checkpoint", "annals_binding", "annals_n
 
 impl ModelWriter {
     /// Opens the file, and makes it a read model when it is empty.
-    pub(crate) fn open(name: &str, path: &Path) -> Result<Self, BoxError> {
-        // A read model can be built again, so its commits need not survive the loss of power one by one.
-        let connection = open_writer(path, Synchronous::Normal)?;
+    pub(crate) fn open(name: &str, path: &Path, synchronous: Synchronous) -> Result<Self, BoxError> {
+        let connection = open_writer(path, synchronous)?;
         // Rows land all over their tables and indexes: a page that stays in memory, and in the log, over several commits
         // is written to the file once for all of them instead of once for each thousand pages of log.
         connection.pragma_update(None, "cache_size", -32_768)?;
@@ -67,7 +67,7 @@ impl ModelWriter {
         prepare(path, &connection)?;
         // Damage is to show now, while the file can be set aside.
         bookmark_of(&connection)?;
-        Ok(Self { name: name.to_owned(), tx: WriteTx { connection }, lead: None })
+        Ok(Self { name: name.to_owned(), tx: WriteTx { connection }, synchronous, lead: None })
     }
 
     /// Works through the queue until the read model is dropped or its file is given up.
@@ -163,6 +163,9 @@ impl ModelWriter {
     }
 
     fn seal(&self) -> Done {
+        if self.synchronous == Synchronous::Off {
+            return Ok(());
+        }
         let connection = &self.tx.connection;
         let synced = || -> rusqlite::Result<()> {
             connection.pragma_update(None, "synchronous", "FULL")?;

@@ -41,25 +41,32 @@ struct Database {
     writer: Worker<ModelJob>,
 }
 
-impl Build for Database {
+/// What it takes to open a file.
+#[derive(Clone)]
+pub(crate) struct Opener {
     /// The name of the read model.
-    type Opener = String;
+    name: String,
+    synchronous: Synchronous,
+}
 
-    fn open(name: &String, path: &Path) -> Result<Self, BoxError> {
+impl Build for Database {
+    type Opener = Opener;
+
+    fn open(Opener { name, synchronous }: &Opener, path: &Path) -> Result<Self, BoxError> {
         if !path.exists() {
             remove_beside(path)?;
         }
         let pool = Arc::new(Pool::new(path.to_owned()));
-        let writer = ModelWriter::open(name, path)?;
+        let writer = ModelWriter::open(name, path, *synchronous)?;
         let writer = Worker::spawn("annals-sqlite-model", move |queue| writer.run(&queue))?;
         Ok(Self { pool, writer })
     }
 
-    fn open_or_begin_anew(name: &String, path: &Path) -> Result<Self, BoxError> {
-        match Self::open(name, path) {
+    fn open_or_begin_anew(opener: &Opener, path: &Path) -> Result<Self, BoxError> {
+        match Self::open(opener, path) {
             Err(error) if error.downcast_ref().is_some_and(is_damaged) => {
                 set_aside(path)?;
-                Self::open(name, path)
+                Self::open(opener, path)
             }
             opened => opened,
         }
@@ -108,7 +115,10 @@ impl Drop for Database {
 impl SqliteReadModel {
     /// Opens the current build. A damaged file is set aside: what it held can be made anew from the events.
     pub(crate) fn open(name: &str, builds: Builds, shared: Shared) -> Result<Arc<Self>, BoxError> {
-        Ok(Self::with(name, OpenBuilds::open(builds, name.to_owned())?, shared))
+        // A read model can be built again, so its commits need not survive the loss of power one by one.
+        let synchronous = if shared.folder.is_temporary() { Synchronous::Off } else { Synchronous::Normal };
+        let opener = Opener { name: name.to_owned(), synchronous };
+        Ok(Self::with(name, OpenBuilds::open(builds, opener)?, shared))
     }
 
     fn with(name: &str, databases: OpenBuilds<Database>, shared: Shared) -> Arc<Self> {

@@ -4,7 +4,8 @@
 //! system: commands over REST, a durable event log, read models, queries, replay, time travel.
 //!
 //! This crate is a face: it re-exports what an application needs from the crates behind it, and features choose which
-//! stores and doors come along (`log`, `sqlite`, `http`, `cli`, by default, and `search`).
+//! stores and doors come along (`log`, `sqlite`, `http`, `cli`, by default, and `search`). The feature `simulation` is
+//! for tests.
 //!
 //! `examples/shortest.rs` is the smallest application; the example `bank` is a whole one.
 
@@ -12,20 +13,23 @@
 mod drivers;
 #[cfg(feature = "sqlite")]
 mod read_models;
+#[cfg(feature = "sqlite")]
+mod test_kit;
 
 pub use annals_app::{
     Action, Aggregate, Answer, AnswerEvent, App, Ask, At, Begin, ChangingEvent, Command, CommandOptions,
     CommandOutcome, CommandRequest, CommandService, Context, DeadLetter, Decided, Decision, DecodeExt,
     Decoded, DecodedEvents, DeriveExt, Derived, DerivedError, DomainError, Edit, Error, Event, Executed,
-    FailedEvent, FieldChange, Freshness, GapProof, GapVerdict, Given, Happened, KeyedProjection,
-    MOST_EXCEPTIONS, MOST_FRESH_EVENTS, Named, OpenCommand, OpenProcess, OpenProcesses, OpenTimer,
-    OutcomeEvent, ParkedKey, Permission, Principal, ProcessError, ProcessManager, Projection,
+    FailedEvent, FieldChange, Freshness, GapProof, GapVerdict, Given, GivenProjection, Happened,
+    KeyedProjection, MOST_EXCEPTIONS, MOST_FRESH_EVENTS, Named, OpenCommand, OpenProcess, OpenProcesses,
+    OpenTimer, OutcomeEvent, ParkedKey, Permission, Principal, ProcessError, ProcessManager, Projection,
     ProjectionError, ProjectionState, ProjectionStatus, Query, QueryContext, QueryError, Reaction,
     ReactionContext, ReactionError, ReactionState, ReactionStatus, RebuildProgress, Rebuilt, ReissueError,
     ReissuedCommand, Reissues, Rejection, RetryPolicy, RunningApp, Scope, SeenDifference, SkippedEvent,
     StartError, State, StateDifference, StateView, Steps, StoredForm, Unknown, UnreadableEvent, Upcaster,
     VerifiedAgainst, WhatIfError, Window, Work, codec, decode_event, decode_events, derive_from,
-    derive_from_history, event_lock, given, merge_derived, merge_derived_in_order, state, what_if,
+    derive_from_history, event_lock, given, given_stored, merge_derived, merge_derived_in_order, state,
+    what_if,
 };
 pub use annals_core::{
     AppendCondition, AppendError, AppendReceipt, AppendRequest, BoxError, BoxFuture, Category, CausationId,
@@ -39,6 +43,8 @@ pub use annals_core::{
     append_missing, cloud_event, conflicting_ids, params, parse_cloud_event, subscribe,
 };
 
+#[cfg(feature = "simulation")]
+pub use annals_app::{Happening, Simulated, Simulation, SimulationReport};
 #[cfg(feature = "cli")]
 pub use annals_cli as cli;
 #[cfg(feature = "http")]
@@ -54,6 +60,10 @@ pub use annals_sqlite as sqlite;
 pub use drivers::{drivers, open_store};
 #[cfg(feature = "sqlite")]
 pub use read_models::ReadModels;
+#[cfg(feature = "sqlite")]
+pub use test_kit::given_projection;
+#[cfg(feature = "simulation")]
+pub use test_kit::simulate;
 
 /// Turns an application into a command-line program: `serve`, `execute`, `query`, `state`, `events`, `projections`,
 /// `rebuild`, `replay`, `verify` and others. Returns its exit code.

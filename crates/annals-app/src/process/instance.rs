@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::steps::{StepCommand, Steps, When};
 use super::{AnswerEvent, Happened, ProcessManager};
 use crate::state::shape_of;
-use crate::upcast::decode_form;
+use crate::upcast::decode_stored;
 use crate::{Aggregate, Command, Context, DomainError, Event, Named, State, codec};
 
 /// A process: the state that its manager keeps, and what it waits for.
@@ -255,7 +255,7 @@ impl<P: ProcessManager> Instance<P> {
 fn told<E: Event>(recorded: &Recorded) -> Result<Option<Happened<E>>, String> {
     Ok(Some(match recorded.clone() {
         Recorded::Event { event_type, data, .. } => {
-            let mut events = decode_form::<E>(&event_type, data.get().as_bytes())
+            let mut events = decode_stored::<E>(&event_type, data.get().as_bytes())
                 .map_err(|error| format!("the event {event_type}: {error}"))?;
             return Ok(events.next().map(Happened::Event));
         }

@@ -75,6 +75,8 @@ impl Projector {
                 let _ = timeout(LOOK, self.mended.notified()).await;
             }
             tokio::select! {
+                // In a simulation, a seed decides what comes first, and nothing else.
+                biased;
                 () = self.moved.notified() => Err(Halt::Moved),
                 halt = self.follow() => halt,
                 () = self.removed() => Err(Halt::Moved),

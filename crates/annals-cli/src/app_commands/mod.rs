@@ -1,5 +1,7 @@
 //! The commands that every application has.
 
+mod as_test;
+mod events;
 mod execute;
 mod projections;
 mod query;
@@ -9,11 +11,10 @@ mod serve;
 mod state;
 mod step;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 pub use serve::Listening;
 
-use crate::selection::{self, Selection, Span};
 use crate::verification::{self, Verify};
 use crate::{Failure, Session, compaction};
 
@@ -34,8 +35,8 @@ pub(crate) enum AppCommands {
     Diff(state::Diff),
     /// Step through the events of an entity with the arrow keys
     Step(step::Step),
-    /// Show the events, oldest first
-    Events(Events),
+    /// Show the events, oldest first, or those of an entity as a test
+    Events(events::Events),
     /// Show where each projection stands, and look after them
     Projections(projections::Projections),
     /// Show where each reaction stands, and settle the events that one has given up
@@ -50,14 +51,6 @@ pub(crate) enum AppCommands {
     Compact,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Events {
-    #[command(flatten)]
-    selection: Selection,
-    #[command(flatten)]
-    span: Span,
-}
-
 impl AppCommands {
     pub(crate) async fn run(self, session: Session) -> Result<(), Failure> {
         match self {
@@ -68,9 +61,7 @@ impl AppCommands {
             Self::State(state) => state.run(session).await,
             Self::Diff(diff) => diff.run(session).await,
             Self::Step(step) => step.run(session).await,
-            Self::Events(Events { selection, span }) => {
-                selection::show(&session, span.request(selection.filter())).await
-            }
+            Self::Events(events) => events.run(session).await,
             Self::Projections(projections) => projections.run(session).await,
             Self::Reactions(reactions) => reactions.run(session).await,
             Self::Rebuild(rebuild) => rebuild.run(session).await,

@@ -100,14 +100,8 @@ impl StoreCommands {
 
 impl Read {
     async fn run(self, session: Session) -> Result<(), Failure> {
-        let Self { name, from_version, mut selection, span } = self;
-        if let Some(name) = name {
-            if selection.has_stream() {
-                return Err(Failure::usage("the stream is given twice"));
-            }
-            selection = selection.in_stream(name);
-        }
-        let mut request = span.request(selection.filter());
+        let Self { name, from_version, selection, span } = self;
+        let mut request = span.request(selection.named(name)?.filter());
         if let Some(version) = from_version {
             request.from = ReadFrom::Version(version);
         }
