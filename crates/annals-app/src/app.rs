@@ -223,7 +223,17 @@ impl App {
         mut self,
         command: impl Fn(&A::Event, &RecordedEvent) -> Option<A::Command> + Send + Sync + 'static,
     ) -> Self {
-        self.reissues.add::<A>(command);
+        self.reissues.add(A::CATEGORY, std::any::type_name::<A>(), command);
+        self
+    }
+
+    /// As [`reissue`](Self::reissue), for events that become commands of a decision.
+    #[must_use]
+    pub fn reissue_decision<D: Decision>(
+        mut self,
+        command: impl Fn(&D::Event, &RecordedEvent) -> Option<D::Command> + Send + Sync + 'static,
+    ) -> Self {
+        self.reissues.add(D::CATEGORY, std::any::type_name::<D>(), command);
         self
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use annals_core::{CausationId, NameError, RecordedEvent};
 use bytes::Bytes;
 
-use crate::{Aggregate, Named, UnreadableEvent, codec, decode_event};
+use crate::{Event, Named, UnreadableEvent, codec, decode_event};
 
 /// A command that an event became, as it goes to another service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,26 +45,31 @@ pub enum ReissueError {
     CommandId(#[from] NameError),
 }
 
-type CommandsOf = dyn Fn(&RecordedEvent) -> Result<Vec<ReissuedCommand>, ReissueError> + Send + Sync;
+/// The commands that an event becomes, the first of which is the n-th of that event.
+type CommandsOf = dyn Fn(&RecordedEvent, usize) -> Result<Vec<ReissuedCommand>, ReissueError> + Send + Sync;
 
 /// Which commands the events of an application become when history is given again: see
 /// [`App::reissue`](crate::App::reissue).
 #[derive(Clone, Default)]
 pub struct Reissues {
-    by_category: BTreeMap<&'static str, Arc<CommandsOf>>,
+    /// By category, then by the type that decides the commands.
+    by_category: BTreeMap<&'static str, BTreeMap<&'static str, Arc<CommandsOf>>>,
 }
 
 impl Reissues {
-    pub(crate) fn add<A: Aggregate>(
+    /// Adds the word of a type that decides commands of a category; the last one counts.
+    pub(crate) fn add<E: Event, C: Named>(
         &mut self,
-        command: impl Fn(&A::Event, &RecordedEvent) -> Option<A::Command> + Send + Sync + 'static,
+        category: &'static str,
+        decided_by: &'static str,
+        command: impl Fn(&E, &RecordedEvent) -> Option<C> + Send + Sync + 'static,
     ) {
-        let commands_of = move |recorded: &RecordedEvent| {
-            let events = decode_event::<A::Event>(recorded)?;
+        let commands_of = move |recorded: &RecordedEvent, first: usize| {
+            let events = decode_event::<E>(recorded)?;
             let commands = events.filter_map(|event| command(&event, recorded));
-            commands.enumerate().map(|(index, command)| reissued(recorded, index, &command)).collect()
+            commands.zip(first..).map(|(command, index)| reissued(recorded, index, &command)).collect()
         };
-        self.by_category.insert(A::CATEGORY, Arc::new(commands_of));
+        self.by_category.entry(category).or_default().insert(decided_by, Arc::new(commands_of));
     }
 
     /// The categories whose events become commands.
@@ -78,9 +83,11 @@ impl Reissues {
     /// # Errors
     /// [`ReissueError`].
     pub fn commands_of(&self, event: &RecordedEvent) -> Result<Vec<ReissuedCommand>, ReissueError> {
-        self.by_category
-            .get(event.category())
-            .map_or_else(|| Ok(Vec::new()), |commands_of| commands_of(event))
+        let mut commands = Vec::new();
+        for commands_of in self.by_category.get(event.category()).into_iter().flat_map(BTreeMap::values) {
+            commands.extend(commands_of(event, commands.len())?);
+        }
+        Ok(commands)
     }
 }
 

@@ -70,6 +70,14 @@ pub enum AccountEvent {
         /// How far.
         limit: Amount,
     },
+    /// It has a card.
+    CardIssued {
+        /// The number of the card.
+        #[event(tag = "card")]
+        card: String,
+        /// The account.
+        account: String,
+    },
     /// It is no more.
     AccountClosed,
 }
@@ -138,6 +146,9 @@ pub enum AccountCommand {
         /// What for.
         #[serde(default)]
         purpose: Option<String>,
+        /// In which currency; the account's own unless told otherwise.
+        #[serde(default)]
+        currency: Option<Currency>,
     },
     /// Send money to another account.
     SendTransfer {
@@ -148,6 +159,9 @@ pub enum AccountCommand {
         /// What for.
         #[serde(default)]
         purpose: Option<String>,
+        /// In which currency; the account's own unless told otherwise.
+        #[serde(default)]
+        currency: Option<Currency>,
     },
     /// Pay interest.
     CreditInterest {
@@ -282,11 +296,13 @@ impl Aggregate for Account {
                 self.can_spend(amount)?;
                 E::MoneyWithdrawn { amount, method }
             }
-            C::ReceiveTransfer { amount, from, purpose } => {
+            C::ReceiveTransfer { amount, from, purpose, currency } => {
+                self.must_be_own(currency)?;
                 self.can_receive(amount)?;
                 E::TransferReceived { amount, from: Some(from), purpose }
             }
-            C::SendTransfer { amount, to, purpose } => {
+            C::SendTransfer { amount, to, purpose, currency } => {
+                self.must_be_own(currency)?;
                 self.can_spend(amount)?;
                 E::TransferSent { amount, to: Some(to), purpose }
             }
@@ -347,7 +363,10 @@ impl AccountEvent {
             | Self::TransferSent { amount, .. }
             | Self::FeeCharged { amount, .. }
             | Self::PenaltyInterestCharged { amount } => Some(amount.negated()),
-            Self::AccountOpened { .. } | Self::OverdraftLimitChanged { .. } | Self::AccountClosed => None,
+            Self::AccountOpened { .. }
+            | Self::OverdraftLimitChanged { .. }
+            | Self::CardIssued { .. }
+            | Self::AccountClosed => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod balances;
+pub mod card;
 pub mod demo;
 #[cfg(feature = "search")]
 pub mod find;
@@ -13,6 +14,8 @@ pub mod notices;
 pub mod reissue;
 pub mod spending;
 pub mod statements;
+pub mod transfer;
+pub mod transfers;
 
 use annals::App;
 
@@ -21,7 +24,11 @@ use annals::App;
 pub fn app() -> App {
     let bank = App::new("bank")
         .aggregate::<account::Account>()
+        .aggregate::<transfer::Transfer>()
+        .process_manager::<transfers::Transfers>()
+        .decision::<card::CardIssuing>()
         .reissue::<account::Account>(reissue::command_of)
+        .reissue_decision::<card::CardIssuing>(reissue::card_command_of)
         .projection(balances::Balances)
         .projection(statements::Statements)
         .query(balances::balance_of)

@@ -115,6 +115,7 @@ pub(crate) fn describe(event: &AccountEvent) -> (&'static str, Option<String>) {
         AccountEvent::PenaltyInterestCharged { .. } => ("penalty interest", None),
         AccountEvent::AccountOpened { .. }
         | AccountEvent::OverdraftLimitChanged { .. }
+        | AccountEvent::CardIssued { .. }
         | AccountEvent::AccountClosed => ("", None),
     }
 }

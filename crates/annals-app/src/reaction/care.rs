@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals_core::Position;
+use tokio::time::Instant;
 
 use super::{DeadLetter, ReactionError, ReactionStatus, Reactor};
 use crate::{RunningApp, Unknown};
@@ -55,16 +56,23 @@ impl RunningApp {
         self.reactor(reaction)?.drop_letter(position).await
     }
 
-    /// Waits until every reaction has handled, or given up, what the store holds now. Events that came of that are not waited
-    /// for: settle again.
+    /// Waits until every reaction and process manager has handled, or given up, what the store holds, and what came of that. What
+    /// waits for a timer is at rest.
     ///
     /// # Errors
     /// [`ReactionError::Behind`] after `patience`, and at once where the application was started without its reactions.
     pub async fn settle(&self, patience: Duration) -> Result<(), ReactionError> {
-        let head = self.store().head().await?;
-        for reactor in self.reactors().values() {
-            reactor.wait_for(head, patience).await?;
+        let deadline = Instant::now() + patience;
+        let mut head = self.store().head().await?;
+        loop {
+            for reactor in self.reactors().values() {
+                reactor.wait_for(head, deadline.saturating_duration_since(Instant::now())).await?;
+            }
+            let now = self.store().head().await?;
+            if now == head {
+                return Ok(());
+            }
+            head = now;
         }
-        Ok(())
     }
 }

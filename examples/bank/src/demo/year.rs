@@ -118,12 +118,17 @@ impl Year {
             self.on(
                 month,
                 3,
-                AccountCommand::ReceiveTransfer { amount, from: employer.clone(), purpose },
+                AccountCommand::ReceiveTransfer { amount, from: employer.clone(), purpose, currency: None },
                 salary,
             );
             let purpose = Some("rent".to_owned());
             let amount = Amount::from_hundredths(rent);
-            self.on(month, 5, AccountCommand::SendTransfer { amount, to: landlord.clone(), purpose }, -rent);
+            self.on(
+                month,
+                5,
+                AccountCommand::SendTransfer { amount, to: landlord.clone(), purpose, currency: None },
+                -rent,
+            );
             let mut days: Vec<i8> = (0..count - 4).map(|_| random.between(6, 27) as i8).collect();
             days.sort_unstable();
             days.iter().for_each(|day| self.shop(month, *day, random));

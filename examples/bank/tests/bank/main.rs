@@ -19,3 +19,4 @@ mod read_models;
 mod real_data;
 mod replay;
 mod simulation;
+mod transfers;

@@ -86,5 +86,5 @@ fn rebuilds_and_takes_back(place: &Place) {
     let said = place.fails(&["projections", "release", "balances", "account-7"], 1);
     assert!(said.contains("has parked nothing"), "{said}");
     let said = place.fails(&["rebuild", "balance"], 2);
-    assert!(said.contains("there are: balances, spending, statements, transactions"), "{said}");
+    assert!(said.contains("there are: balances, processes, spending, statements, transactions"), "{said}");
 }

@@ -52,9 +52,10 @@ async fn transfer(bank: Simulated, from: &str, to: &str) -> Result<(), BoxError>
     let other = |account: &str| OtherAccount { bank: "AN".to_owned(), account: account.to_owned() };
     for round in 1..=3 {
         let amount = Amount::from_hundredths(round * 70);
-        let send = AccountCommand::SendTransfer { amount, to: other(to), purpose: None };
+        let send = AccountCommand::SendTransfer { amount, to: other(to), purpose: None, currency: None };
         if spend(&bank, from, send).await? {
-            let receive = AccountCommand::ReceiveTransfer { amount, from: other(from), purpose: None };
+            let receive =
+                AccountCommand::ReceiveTransfer { amount, from: other(from), purpose: None, currency: None };
             bank.execute::<Account>(to, receive).await?;
         }
     }
