@@ -11,6 +11,7 @@ mod hot;
 mod memory;
 mod one_core;
 mod peer_bank;
+mod processes;
 #[path = "../../../crates/annals/examples/small_bank.rs"]
 #[expect(dead_code, reason = "it is a program too, which is not run here")]
 mod small_bank;
@@ -36,6 +37,9 @@ struct Scale {
     rounds: usize,
     /// How long each is measured in a round on stores on disk.
     slice: Duration,
+    /// The rounds of process managers, and the payments of each.
+    process_rounds: usize,
+    payments: u64,
 }
 
 impl Scale {
@@ -46,6 +50,8 @@ impl Scale {
         memory_commands: 1_000_000,
         rounds: 7,
         slice: Duration::from_millis(1_000),
+        process_rounds: 5,
+        payments: 20_000,
     };
 
     /// A scale for a look in between.
@@ -55,6 +61,8 @@ impl Scale {
         memory_commands: 200_000,
         rounds: 3,
         slice: Duration::from_millis(500),
+        process_rounds: 3,
+        payments: 5_000,
     };
 }
 
@@ -67,7 +75,8 @@ const ROOM_BYTES: u64 = 4_000_000_000;
 /// Measures what is wanted, and prints it.
 pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
     let scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
-    let known = [&memory::WORKS[..], &DISK_WORKS, &[domain_lines::DOMAIN_LINES]].concat();
+    let known =
+        [&memory::WORKS[..], &DISK_WORKS, &[processes::PROCESS_STEPS, domain_lines::DOMAIN_LINES]].concat();
     let mut run = Run::begin(arguments, scale, &known)?;
     run.look_around(ROOM_BYTES)?;
     measure(&mut run)?;
@@ -81,7 +90,10 @@ fn measure(run: &mut Run) -> Result<()> {
     if run.wants_any(&DISK_WORKS) {
         measure_on_disk(run)?;
     }
-    // What is to come: `process_steps`, the steps of a process manager per second.
+    if run.wants(processes::PROCESS_STEPS) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        processes::run(run, &runtime)?;
+    }
     if run.wants(domain_lines::DOMAIN_LINES) {
         domain_lines::run(run)?;
     }
