@@ -1,6 +1,6 @@
 //! Decides commands that depend on more than one entity.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -24,12 +24,13 @@ const TURNS: usize = 1_024;
 /// The turns of all decisions of an application: who waits for one's turn is not in the way of who has it.
 pub(crate) struct Turns {
     turns: Vec<Arc<Mutex<()>>>,
-    hasher: RandomState,
+    /// The same in every process, so that a simulation goes the same way each time.
+    hasher: BuildHasherDefault<DefaultHasher>,
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { turns: (0..TURNS).map(|_| Arc::default()).collect(), hasher: RandomState::new() }
+        Self { turns: (0..TURNS).map(|_| Arc::default()).collect(), hasher: BuildHasherDefault::default() }
     }
 }
 
