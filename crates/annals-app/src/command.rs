@@ -68,6 +68,8 @@ pub struct CommandRequest {
     /// What it carries besides itself.
     pub options: CommandOptions,
     pub(crate) payload: CommandPayload,
+    /// Whether its answer is recorded also when it makes no events.
+    pub(crate) records_answer: bool,
 }
 
 pub(crate) enum CommandPayload {
@@ -92,6 +94,7 @@ impl CommandRequest {
             name: Cow::Owned(name.to_owned()),
             options,
             payload: CommandPayload::Json(json.into()),
+            records_answer: true,
         }
     }
 
@@ -108,6 +111,7 @@ impl CommandRequest {
             name: Cow::Borrowed(name),
             options,
             payload: CommandPayload::Typed(Box::new(command)),
+            records_answer: true,
         }
     }
 }

@@ -117,8 +117,8 @@ impl RunningApp {
         self.decide_with::<D>(id, command, CommandOptions::default()).await
     }
 
-    /// As [`decide`](Self::decide), with a command id, a time or a principal. An expected version is not for decisions: they
-    /// depend on other things.
+    /// As [`decide`](Self::decide), with a command id, a time, a principal, or an expected version of the entity that it is given
+    /// to.
     ///
     /// # Errors
     /// As [`execute`](Self::execute).

@@ -80,7 +80,7 @@ pub(super) fn record<C: Command>(
     settled: &Settled,
     request: &mut AppendRequest,
 ) -> Result<(), Error<Rejection>> {
-    if given.options.command_id.is_none() {
+    if given.options.command_id.is_none() || !given.records_answer {
         return Ok(());
     }
     let event_type = EventType::new(if settled.refusal.is_some() { REFUSED } else { NOTHING_TO_DO })?;

@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use annals_core::{
-    AppendError, AppendRequest, BoxFuture, Category, Clock, Conflict, EventStore, Filter, Position, ReadFrom,
-    ReadRequest, Reader, RecordedEvent, StreamName, Version,
+    AppendError, AppendRequest, BoxFuture, Category, Clock, Conflict, EventStore, ExpectedVersion, Filter,
+    Position, ReadFrom, ReadRequest, Reader, RecordedEvent, StreamName, Version,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -89,6 +89,7 @@ impl<D: Decision> DecisionHandler<D> {
             if let Some(answer) = self.first_answer(&given, &begun, &scope).await? {
                 return Ok(answer);
             }
+            self.check_version(&given).await?;
             let known = self.fold(&begun, &scope, self.store.head().await?).await?;
             match self.decide(&given, &scope, known).await {
                 Ok(answer) => return answer,
@@ -119,6 +120,9 @@ impl<D: Decision> DecisionHandler<D> {
             Err(message) => return Ok(Err(Error::panicked(given.name(), message))),
         };
         let mut request = AppendRequest::default().condition(scope.filter(), upto);
+        if let Some(expected) = given.options.expected_version {
+            request = request.expect(given.stream.clone(), ExpectedVersion::Exact(expected));
+        }
         let recorded = match &decided {
             Ok(events) if !events.is_empty() => given.record(events, &self.types, &mut request),
             settled => {
@@ -160,6 +164,16 @@ impl<D: Decision> DecisionHandler<D> {
         let (stream, state) = (given.stream.clone(), Arc::new(decision));
         let executed = Executed { stream, version, position, events, state, duplicate: false };
         Ok(Ok(Answered { executed, payloads }))
+    }
+
+    /// Refuses a command whose giver has seen another version of the entity.
+    async fn check_version(&self, given: &Given<D::Command>) -> Result<(), Error<Rejection>> {
+        let Some(expected) = given.options.expected_version else { return Ok(()) };
+        let actual = self.version(&given.stream).await?;
+        if actual == expected {
+            return Ok(());
+        }
+        Err(Error::VersionMismatch { stream: given.stream.clone(), expected, actual })
     }
 
     /// The version of the entity that a command was given to.

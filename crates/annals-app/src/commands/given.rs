@@ -21,6 +21,8 @@ pub(super) struct Given<C> {
     pub(super) options: CommandOptions,
     /// Whether the caller knows the types of the domain.
     is_typed: bool,
+    /// Whether its answer is recorded also when it makes no events.
+    pub(super) records_answer: bool,
     /// Recorded with its events.
     pub(super) metadata: Bytes,
     /// Tells it from other commands with the same id; only one with an id has it.
@@ -47,7 +49,7 @@ struct MetadataToWrite<'a> {
 impl<C: Command> Given<C> {
     /// Opens a request that is for one of these commands.
     pub(super) fn open(request: CommandRequest, stream: StreamName) -> Result<Self, Error<Rejection>> {
-        let CommandRequest { id, name, options, payload, .. } = request;
+        let CommandRequest { id, name, options, payload, records_answer, .. } = request;
         let (command, is_typed) = match payload {
             CommandPayload::Typed(command) => (command.downcast::<C>().ok().map(|command| *command), true),
             CommandPayload::Json(json) => {
@@ -68,7 +70,7 @@ impl<C: Command> Given<C> {
         };
         let metadata =
             serde_json::to_vec(&metadata).map_err(|error| Error::malformed("the metadata", error))?.into();
-        Ok(Self { stream, id, command, options, is_typed, metadata, digest })
+        Ok(Self { stream, id, command, options, is_typed, records_answer, metadata, digest })
     }
 
     /// Its name.

@@ -71,7 +71,9 @@ impl<P: ProcessManager> Process<P> {
         take: Take<P::Event>,
         options: CommandOptions,
     ) -> Result<Option<Position>, Error<Rejection>> {
-        let request = CommandRequest::typed(P::NAME, key, take.name(), take, options);
+        let mut request = CommandRequest::typed(P::NAME, key, take.name(), take, options);
+        // What makes no step may be given again: it makes none then, either.
+        request.records_answer = false;
         let executed = Arc::clone(&self.handler).execute(request).await?.executed;
         Ok((!executed.events.is_empty()).then_some(executed.position))
     }
@@ -79,16 +81,19 @@ impl<P: ProcessManager> Process<P> {
     /// What a process is to take in of an event, and the process.
     fn taken(event: &RecordedEvent) -> Result<Taken<P>, BoxError> {
         let decoded = decode_event::<P::Event>(event)?;
-        let taken = decoded.zip(0..).filter_map(|(decoded, index)| {
+        let taken = decoded.filter_map(|decoded| {
             let key = P::key(&decoded, event)?;
-            Some((key, Take::Event { position: event.position(), index, event: decoded }))
+            Some((key, Take::Event { position: event.position(), event: decoded }))
         });
         Ok(taken.collect())
     }
 
     async fn follow(&self, event: &RecordedEvent, context: &ReactionContext) -> Result<(), BoxError> {
-        for (key, take) in Self::taken(event)? {
-            self.take(&key, take, self.options(context)).await?;
+        for (index, (key, take)) in Self::taken(event)?.into_iter().enumerate() {
+            // By the event's own id the step is known again, in whatever order events come, and tells what caused it.
+            let id = if index == 0 { event.id().to_string() } else { format!("{}#{index}", event.id()) };
+            let options = CommandOptions { command_id: Some(CausationId::new(id)?), ..self.options(context) };
+            self.take(&key, take, options).await?;
         }
         Ok(())
     }

@@ -24,8 +24,6 @@ pub(super) struct Instance<P> {
     pub(super) timers: BTreeMap<String, SetTimer>,
     #[serde(default)]
     pub(super) is_over: bool,
-    /// The last event that was taken in, and which of the events that it stands for.
-    seen: (Position, u32),
     /// Why a step cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unreadable: Option<String>,
@@ -43,7 +41,7 @@ pub(super) struct SetTimer {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "E: Serialize + DeserializeOwned")]
 pub(super) enum Take<E> {
-    Event { position: Position, index: u32, event: E },
+    Event { position: Position, event: E },
     Done { command_id: String, events: Vec<AnswerEvent> },
     Refused { command_id: String, code: String, message: String },
     Due { timer: String, step: Version },
@@ -88,7 +86,6 @@ pub(super) struct StepTaken {
 enum Recorded {
     Event {
         position: Position,
-        index: u32,
         #[serde(rename = "type")]
         event_type: String,
         data: Box<RawValue>,
@@ -198,7 +195,7 @@ impl<P: ProcessManager> Aggregate for Instance<P> {
             Err(reason) => self.unreadable = Some(reason),
         }
         match &step.happened {
-            Recorded::Event { position, index, .. } => self.seen = (*position, *index),
+            Recorded::Event { .. } => {}
             Recorded::TimerFired { timer } => {
                 self.timers.remove(timer);
             }
@@ -227,13 +224,12 @@ impl<P: ProcessManager> Instance<P> {
         }
         let label = |command_id: &String| self.waiting.get(command_id).cloned();
         Ok(match take {
-            Take::Event { position, index, .. } if (*position, *index) <= self.seen => None,
-            Take::Event { position, index, event } => {
+            Take::Event { position, event } => {
                 let json = codec::encode(event).map(|json| String::from_utf8_lossy(&json).into_owned());
                 let data = json.and_then(RawValue::from_string);
                 let data = data.map_err(|error| ProcessError::NotRecorded(error.to_string()))?;
                 let event_type = event.name().to_owned();
-                Some(Recorded::Event { position: *position, index: *index, event_type, data })
+                Some(Recorded::Event { position: *position, event_type, data })
             }
             Take::Done { command_id, events } => label(command_id).map(|label| {
                 let (command_id, events) = (command_id.clone(), events.clone());

@@ -196,6 +196,9 @@ async fn a_course_and_a_student_have_each_their_limit() {
     app.decide::<Subscription>("c1", subscribe("bob")).await.unwrap();
     let refused = app.decide::<Subscription>("c1", subscribe("eve")).await.unwrap_err();
     assert!(matches!(refused, Error::Domain(CourseError::CourseFull)), "{refused:?}");
+    let options = CommandOptions { expected_version: Some(Version::new(2)), ..CommandOptions::default() };
+    let outdated = app.decide_with::<Subscription>("c1", subscribe("bob"), options).await.unwrap_err();
+    assert!(matches!(outdated, Error::VersionMismatch { .. }), "{outdated:?}");
     let malformed = app.decide::<Subscription>("c1", subscribe("a\u{7}")).await.unwrap_err();
     assert!(matches!(malformed, Error::Malformed { .. }), "{malformed:?}");
 }

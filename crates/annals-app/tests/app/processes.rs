@@ -227,9 +227,16 @@ async fn a_process_goes_from_step_to_step() {
     let wished = events.iter().find(|event| event.event_type() == "GiftWished").unwrap();
     let of_wish: Vec<_> =
         events.iter().filter(|event| event.correlation_id() == Some(&wished.id().to_string())).collect();
-    let told: Vec<_> = of_wish.iter().map(|event| (event.event_type(), event.causation_id())).collect();
-    let steps = ("StepTaken", None);
-    let expected = [steps, ("Taken", Some("gift-g1@1.0")), steps, ("Put", Some("gift-g1@2.0")), steps];
+    let told: Vec<_> =
+        of_wish.iter().map(|event| (event.event_type(), event.causation_id().map(str::to_owned))).collect();
+    let cause = |id: &str| Some(id.to_owned());
+    let expected = [
+        ("StepTaken", Some(wished.id().to_string())),
+        ("Taken", cause("gift-g1@1.0")),
+        ("StepTaken", None),
+        ("Put", cause("gift-g1@2.0")),
+        ("StepTaken", None),
+    ];
     assert_eq!(told, expected);
     let metadata = String::from_utf8_lossy(of_wish[1].metadata().unwrap()).into_owned();
     assert!(metadata.contains(r#""principal":"process:gift""#), "{metadata}");
