@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use annals_core::StreamName;
+use annals_core::{Category, NameError, StreamName};
 use lru::LruCache;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -33,6 +33,7 @@ impl<A: Aggregate> Waiting<A> {
 
 /// An entity whose commands are decided here: one of them leads, the others wait in line and are decided together next.
 pub(super) struct Line<A: Aggregate> {
+    pub(super) stream: StreamName,
     state: Mutex<LineState<A>>,
 }
 
@@ -54,8 +55,8 @@ pub(super) struct Lead<A: Aggregate> {
 type Led<A> = (Lead<A>, Given<<A as Aggregate>::Command>);
 
 impl<A: Aggregate> Line<A> {
-    fn new() -> Self {
-        Self { state: Mutex::new(LineState { is_led: false, waiting: Vec::new(), newest: None }) }
+    fn new(stream: StreamName) -> Self {
+        Self { stream, state: Mutex::new(LineState { is_led: false, waiting: Vec::new(), newest: None }) }
     }
 
     fn state(&self) -> MutexGuard<'_, LineState<A>> {
@@ -85,7 +86,7 @@ impl<A: Aggregate> Drop for Lead<A> {
     fn drop(&mut self) {
         let mut state = self.line.state();
         let newest = self.newest.take();
-        let runtime = Handle::try_current().ok().filter(|_| !state.waiting.is_empty());
+        let runtime = if state.waiting.is_empty() { None } else { Handle::try_current().ok() };
         let Some(runtime) = runtime else {
             // Without a runtime nobody waits for an answer any more.
             state.waiting.clear();
@@ -101,21 +102,28 @@ impl<A: Aggregate> Drop for Lead<A> {
     }
 }
 
-/// The lines of the entities of one type that were asked for last.
-pub(super) struct Lines<A: Aggregate>(Mutex<LruCache<StreamName, Arc<Line<A>>>>);
+/// The lines of the entities of one type that were asked for last, by the ids of the entities.
+pub(super) struct Lines<A: Aggregate> {
+    category: Category,
+    lines: Mutex<LruCache<String, Arc<Line<A>>>>,
+}
 
 impl<A: Aggregate> Lines<A> {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(LruCache::new(CACHED_AGGREGATES)))
+    pub(super) fn new(category: Category) -> Self {
+        Self { category, lines: Mutex::new(LruCache::new(CACHED_AGGREGATES)) }
     }
 
-    pub(super) fn of(&self, stream: &StreamName) -> Arc<Line<A>> {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = lines.get(stream) {
-            return Arc::clone(line);
+    /// The line of an entity.
+    ///
+    /// # Errors
+    /// [`NameError`] when no entity can have such an id.
+    pub(super) fn of(&self, id: &str) -> Result<Arc<Line<A>>, NameError> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = lines.get(id) {
+            return Ok(Arc::clone(line));
         }
-        let line = Arc::new(Line::new());
-        lines.put(stream.clone(), Arc::clone(&line));
-        line
+        let line = Arc::new(Line::new(StreamName::from_parts(&self.category, id)?));
+        lines.put(id.to_owned(), Arc::clone(&line));
+        Ok(line)
     }
 }

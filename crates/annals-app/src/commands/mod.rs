@@ -5,7 +5,7 @@
 //! group.rs              commands decided in turn, appended at once            repository.rs  folding events into states
 //! decision_handler.rs   commands that depend on several entities    handlers.rs   who decides which command
 //! given.rs              a command on its way, and its events as they are stored
-//! answers.rs            what a command with an id was answered
+//! answers.rs            what a command with an id was answered   metadata.rs    what many commands record alike
 //! ```
 
 mod aggregate_handler;
@@ -15,6 +15,7 @@ mod given;
 mod group;
 mod handlers;
 mod line;
+mod metadata;
 mod repository;
 
 use std::sync::Arc;
