@@ -88,7 +88,7 @@ impl State {
     fn store(&mut self, append: PreparedAppend, admitted: Admitted) -> AppendReceipt {
         let Admitted { streams, versions, receipt } = admitted;
         let mut position = receipt.first_position;
-        for (event, version) in append.events.iter().zip(versions) {
+        for (event, version) in append.events.into_iter().zip(versions) {
             infallible(self.index.insert(&event.terms(), event.system, || Ok(StreamState::default())));
             self.append_first.push(receipt.first_position);
             self.events.push(event.at(position, version, receipt.recorded_at));

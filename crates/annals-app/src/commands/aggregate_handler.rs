@@ -10,7 +10,8 @@ use annals_core::{
 use super::answers::{FirstAnswer, first_answer};
 use super::given::{EventTypes, Given};
 use super::group::Group;
-use super::line::{Lead, Line, Lines, Waiting};
+use super::line::{Entered, Lead, Line, Waiting};
+use super::lines::Lines;
 use super::metadata::LastMetadata;
 use super::repository::{Folded, Repository, StateView};
 use super::{ATTEMPTS, Answered, CommandHandler, StateHandler};
@@ -40,21 +41,19 @@ impl<A: Aggregate> AggregateHandler<A> {
         Self { repository, category: category.clone(), types, last_metadata, lines: Lines::new(category) }
     }
 
-    async fn execute(
-        self: Arc<Self>,
-        line: Arc<Line<A>>,
-        given: Given<A::Command>,
-    ) -> Result<CommandOutcome, Error<Rejection>> {
-        let answered = match Line::enter(line, &self, given) {
-            Ok((mut lead, given)) => {
-                let mut answers = [None];
-                self.answer_all(&mut lead.newest, &[&given], &mut answers).await;
-                let [answer] = answers;
-                answer.unwrap_or_else(|| Err(given_up().into()))
-            }
-            Err(answered) => answered.await.unwrap_or_else(|_| Err(given_up().into())),
-        };
-        Ok(answered?.into())
+    /// Opens a command and takes it to the line of its entity.
+    fn enter(self: &Arc<Self>, request: CommandRequest) -> Result<Entered<A>, Error<Rejection>> {
+        let line = self.lines.of(&request.id)?;
+        let given = Given::open(request, line.stream.clone(), &self.last_metadata)?;
+        Ok(Line::enter(line, self, given))
+    }
+
+    /// Decides a command whose giver leads.
+    async fn answer_one(&self, lead: &mut Lead<A>, given: &Given<A::Command>) -> Answer<A> {
+        let mut answers = [None];
+        self.answer_all(&mut lead.newest, &[given], &mut answers).await;
+        let [answer] = answers;
+        answer.unwrap_or_else(|| Err(given_up().into()))
     }
 
     /// Decides the commands that waited while another one led.
@@ -258,13 +257,15 @@ impl<A: Aggregate> CommandHandler for AggregateHandler<A> {
         self: Arc<Self>,
         request: CommandRequest,
     ) -> BoxFuture<'static, Result<CommandOutcome, Error<Rejection>>> {
-        // The request is opened at once: a future that held it would be as large again.
-        let opened = self.lines.of(&request.id).map_err(Error::from).and_then(|line| {
-            let given = Given::open(request, line.stream.clone(), &self.last_metadata)?;
-            Ok((line, given))
-        });
-        match opened {
-            Ok((line, given)) => Box::pin(self.execute(line, given)),
+        // Done at once, and each way has a future of its own: so these are small.
+        match self.enter(request) {
+            Ok(Ok((mut lead, given))) => {
+                Box::pin(async move { Ok(self.answer_one(&mut lead, &given).await?.into()) })
+            }
+            Ok(Err(answered)) => Box::pin(async move {
+                let answer = answered.await.unwrap_or_else(|_| Err(given_up().into()));
+                Ok(answer?.into())
+            }),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
     }

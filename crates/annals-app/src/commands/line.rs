@@ -1,10 +1,8 @@
 //! The commands that wait for one entity, and who decides them.
 
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use annals_core::{Category, NameError, StreamName};
-use lru::LruCache;
+use annals_core::StreamName;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -13,8 +11,6 @@ use super::given::Given;
 use super::repository::Folded;
 use crate::Aggregate;
 
-/// How many folded aggregates of one type are kept in memory.
-const CACHED_AGGREGATES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 /// So many commands at most are decided together.
 const LARGEST_GROUP: usize = 1_024;
 
@@ -54,8 +50,11 @@ pub(super) struct Lead<A: Aggregate> {
 /// The lead, and the command that it was given for.
 type Led<A> = (Lead<A>, Given<<A as Aggregate>::Command>);
 
+/// What becomes of a command that is taken to a line: its giver leads, or waits for the answer.
+pub(super) type Entered<A> = Result<Led<A>, oneshot::Receiver<Answer<A>>>;
+
 impl<A: Aggregate> Line<A> {
-    fn new(stream: StreamName) -> Self {
+    pub(super) fn new(stream: StreamName) -> Self {
         Self { stream, state: Mutex::new(LineState { is_led: false, waiting: Vec::new(), newest: None }) }
     }
 
@@ -68,7 +67,7 @@ impl<A: Aggregate> Line<A> {
         self: Arc<Self>,
         handler: &Arc<AggregateHandler<A>>,
         given: Given<A::Command>,
-    ) -> Result<Led<A>, oneshot::Receiver<Answer<A>>> {
+    ) -> Entered<A> {
         let mut state = self.state();
         if state.is_led {
             let (answer, answered) = oneshot::channel();
@@ -99,31 +98,5 @@ impl<A: Aggregate> Drop for Lead<A> {
         drop(state);
         let lead = Self { handler: Arc::clone(&self.handler), line: Arc::clone(&self.line), newest };
         runtime.spawn(async move { Arc::clone(&lead.handler).answer_group(lead, group).await });
-    }
-}
-
-/// The lines of the entities of one type that were asked for last, by the ids of the entities.
-pub(super) struct Lines<A: Aggregate> {
-    category: Category,
-    lines: Mutex<LruCache<String, Arc<Line<A>>>>,
-}
-
-impl<A: Aggregate> Lines<A> {
-    pub(super) fn new(category: Category) -> Self {
-        Self { category, lines: Mutex::new(LruCache::new(CACHED_AGGREGATES)) }
-    }
-
-    /// The line of an entity.
-    ///
-    /// # Errors
-    /// [`NameError`] when no entity can have such an id.
-    pub(super) fn of(&self, id: &str) -> Result<Arc<Line<A>>, NameError> {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = lines.get(id) {
-            return Ok(Arc::clone(line));
-        }
-        let line = Arc::new(Line::new(StreamName::from_parts(&self.category, id)?));
-        lines.put(id.to_owned(), Arc::clone(&line));
-        Ok(line)
     }
 }

@@ -238,8 +238,8 @@ pub fn stage_append<S: AppendState>(
     let Admitted { streams, versions, receipt } = admit(state, append, head, recorded_at)?;
     let first = receipt.first_position.get();
     let placed = append.events.iter().zip(versions).zip(first..);
-    let events =
-        placed.map(|((event, version), position)| event.at(Position::new(position), version, recorded_at));
+    let events = placed
+        .map(|((event, version), position)| event.clone().at(Position::new(position), version, recorded_at));
     let events = events.collect();
     let digests = append.events.iter().map(|event| event.digest).collect();
     Ok(StagedAppend { events, digests, streams, checkpoint: append.checkpoint.clone(), receipt })

@@ -31,7 +31,7 @@ pub struct PreparedAppend {
 }
 
 /// An event that is laid out and hashed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PreparedEvent {
     /// Its id.
     pub id: EventId,
@@ -70,8 +70,8 @@ impl PreparedEvent {
     }
 
     /// The event as it is stored in a place of the log.
-    pub(crate) fn at(&self, position: Position, version: Version, recorded_at: Timestamp) -> RecordedEvent {
-        RecordedEvent::laid_out(position, version, recorded_at, self.layout, self.body.clone())
+    pub(crate) fn at(self, position: Position, version: Version, recorded_at: Timestamp) -> RecordedEvent {
+        RecordedEvent::laid_out(position, version, recorded_at, self.layout, self.body)
     }
 }
 
