@@ -7,7 +7,7 @@ use annals_core::{EventStore, ModelKind, NameError, ReadModelStore};
 
 use crate::ProjectionError;
 use crate::feed::Feed;
-use crate::mediator::CommandService;
+use crate::mediator::Commands;
 use crate::projection::AnyProjection;
 use crate::projector::Projector;
 use crate::reaction::{AnyReaction, Reactor};
@@ -68,7 +68,7 @@ pub enum StartError {
 pub(crate) fn open_reactions(
     store: &Arc<dyn EventStore>,
     models: &Arc<dyn ReadModelStore>,
-    commands: &CommandService,
+    commands: &Commands,
     reactions: Vec<Arc<dyn AnyReaction>>,
 ) -> Result<BTreeMap<&'static str, Arc<Reactor>>, StartError> {
     let mut opened = BTreeMap::new();
