@@ -10,7 +10,7 @@ use tower::{Layer, Service};
 
 use crate::commands::{AggregateHandler, DecisionHandler, Ground, Handlers};
 use crate::consumer::is_replay;
-use crate::mediator::{Action, CommandService, Mediator, Permission};
+use crate::mediator::{Action, CommandService, Commands, Mediator, Permission};
 use crate::opening::{MakeProcess, Placed, StartError, open_processes, open_projections, open_reactions};
 use crate::process::{OpenProcesses, Process, Timers, Work, answer_open_processes};
 use crate::projection::AnyProjection;
@@ -275,9 +275,13 @@ impl App {
             }
         }
         let handlers = Arc::new(handlers);
-        let innermost = Mediator::new(Arc::clone(&handlers), Arc::clone(&self.permission));
-        let commands =
-            self.layers.into_iter().fold(CommandService::new(innermost), |inner, wrap| wrap(inner));
+        let mediator = Mediator::new(Arc::clone(&handlers), Arc::clone(&self.permission));
+        let commands = if self.layers.is_empty() {
+            Commands::Plain(mediator)
+        } else {
+            let innermost = CommandService::new(mediator);
+            Commands::Layered(self.layers.into_iter().fold(innermost, |inner, wrap| wrap(inner)))
+        };
         let is_passive = self.is_passive || is_replay(&*store).await.map_err(ProjectionError::from)?;
         let reactors = open_reactions(&store, &models, &commands, self.reactions)?;
         if !is_passive {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use annals_core::BoxFuture;
-use tower::Service;
 use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceExt};
 
 use crate::commands::Handlers;
 use crate::{CommandOutcome, CommandRequest, Error, Principal, Rejection};
@@ -60,6 +60,24 @@ impl std::fmt::Display for Action<'_> {
 /// Decides whether somebody may do something; the error is the reason why not.
 pub type Permission = dyn Fn(&Principal, &Action<'_>) -> Result<(), String> + Send + Sync;
 
+/// The way of every command.
+#[derive(Clone)]
+pub(crate) enum Commands {
+    /// Straight to the mediator: a service is cloned for each command, which is not for nothing.
+    Plain(Mediator),
+    /// Through the middleware.
+    Layered(CommandService),
+}
+
+impl Commands {
+    pub(crate) async fn give(&self, request: CommandRequest) -> Result<CommandOutcome, Error<Rejection>> {
+        match self {
+            Self::Plain(mediator) => mediator.give(request)?.await,
+            Self::Layered(service) => service.clone().oneshot(request).await,
+        }
+    }
+}
+
 /// The innermost service: permission, then the aggregate's handler.
 #[derive(Clone)]
 pub(crate) struct Mediator {
@@ -71,30 +89,34 @@ impl Mediator {
     pub(crate) fn new(handlers: Arc<Handlers>, permission: Arc<Permission>) -> Self {
         Self { handlers, permission }
     }
+
+    /// Hands a command to its handler, if it may be given.
+    fn give(&self, request: CommandRequest) -> Result<Answering, Error<Rejection>> {
+        let handler = self.handlers.of_command(&request.category, &request.name)?;
+        let principal = &request.options.principal;
+        let action = Action::Command { category: &request.category, id: &request.id, name: &request.name };
+        if let Err(reason) = (self.permission)(principal, &action) {
+            let (principal, action) = (principal.name.clone(), action.to_string());
+            return Err(Error::Denied { principal, action, reason });
+        }
+        Ok(Arc::clone(handler).handle(request))
+    }
 }
+
+/// The answer to a command, once it is there.
+type Answering = BoxFuture<'static, Result<CommandOutcome, Error<Rejection>>>;
 
 impl Service<CommandRequest> for Mediator {
     type Response = CommandOutcome;
     type Error = Error<Rejection>;
-    type Future = BoxFuture<'static, Result<CommandOutcome, Error<Rejection>>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: CommandRequest) -> Self::Future {
-        let handlers = Arc::clone(&self.handlers);
-        let permission = Arc::clone(&self.permission);
-        Box::pin(async move {
-            let handler = Arc::clone(handlers.of_command(&request.category, &request.name)?);
-            let principal = &request.options.principal;
-            let action =
-                Action::Command { category: &request.category, id: &request.id, name: &request.name };
-            if let Err(reason) = permission(principal, &action) {
-                let (principal, action) = (principal.name.clone(), action.to_string());
-                return Err(Error::Denied { principal, action, reason });
-            }
-            handler.handle(request).await
-        })
+        let mediator = self.clone();
+        Box::pin(async move { mediator.give(request)?.await })
     }
 }

@@ -8,7 +8,7 @@ use annals_core::{EventStore, ModelKind, NameError, ReadModelStore};
 use crate::ProjectionError;
 use crate::commands::{Ground, Handlers};
 use crate::feed::Feed;
-use crate::mediator::CommandService;
+use crate::mediator::Commands;
 use crate::process::AnyProcess;
 use crate::projection::AnyProjection;
 use crate::projector::Projector;
@@ -87,7 +87,7 @@ pub(crate) fn open_processes(
 pub(crate) fn open_reactions(
     store: &Arc<dyn EventStore>,
     models: &Arc<dyn ReadModelStore>,
-    commands: &CommandService,
+    commands: &Commands,
     reactions: Vec<Arc<dyn AnyReaction>>,
 ) -> Result<BTreeMap<&'static str, Arc<Reactor>>, StartError> {
     let mut opened = BTreeMap::new();

@@ -9,10 +9,9 @@ use std::time::Duration;
 use annals_core::{EventStore, Position, Version};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tower::ServiceExt;
 
 use crate::commands::Handlers;
-use crate::mediator::{Action, CommandService, Permission};
+use crate::mediator::{Action, Commands, Permission};
 use crate::process::Timers;
 use crate::projector::{Progress, Projector};
 use crate::query::{QueryHandler, QueryInput, QueryOutput};
@@ -43,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) queries: BTreeMap<&'static str, Arc<dyn QueryHandler>>,
     pub(crate) reactors: BTreeMap<&'static str, Arc<Reactor>>,
     pub(crate) permission: Arc<Permission>,
-    pub(crate) commands: CommandService,
+    pub(crate) commands: Commands,
     /// The tasks of projections and reactions.
     pub(crate) tasks: Vec<JoinHandle<()>>,
 }
@@ -136,7 +135,7 @@ impl RunningApp {
     /// # Errors
     /// As [`execute`](Self::execute), and [`Error::Unknown`] when there is no such category or command.
     pub async fn dispatch(&self, request: CommandRequest) -> Result<CommandOutcome, Error<Rejection>> {
-        self.shared.commands.clone().oneshot(request).await
+        self.shared.commands.give(request).await
     }
 
     /// The state of an entity, now or then.

@@ -1,13 +1,11 @@
 //! Commands and answers whose types the caller knows, on their way through what does not.
 
-use tower::ServiceExt;
-
-use crate::mediator::CommandService;
+use crate::mediator::Commands;
 use crate::{Command, CommandOptions, CommandRequest, DomainError, Error, Event, Executed, Rejection};
 
 /// Gives a command to the mediator; its answer comes back as the caller knows its types.
 pub(crate) async fn give_typed<C, S, E, R>(
-    commands: &CommandService,
+    commands: &Commands,
     category: &'static str,
     id: &str,
     command: C,
@@ -22,7 +20,7 @@ where
     let name = command.name();
     let request = CommandRequest::typed(category, id, name, command, options);
     let unexpected = || Error::malformed("the outcome", "middleware answered for another aggregate");
-    match commands.clone().oneshot(request).await {
+    match commands.give(request).await {
         Ok(outcome) => outcome.typed.downcast().map(|done| *done).map_err(|_| unexpected()),
         Err(error) => Err(error.try_map_domain(|Rejection { code, message, source }| {
             let Some(source) = source else {

@@ -8,7 +8,7 @@
 //! Numbers are little-endian. Position, version and recorded time are not part of it: the store assigns them. The
 //! content is what makes two events the same ([`content_digest`]); the head is not part of that.
 
-use crate::digest::{digest_of, digests_of};
+use crate::digest::digest_of;
 
 pub(crate) const HAS_OCCURRED_AT: u8 = 1;
 pub(crate) const HAS_CORRELATION: u8 = 2;
@@ -32,15 +32,6 @@ pub struct MalformedBody {
 pub fn content_digest(body: &[u8]) -> Result<[u8; 32], MalformedBody> {
     let layout = Layout::parse(body)?;
     Ok(digest_of(body.get(layout.content_start as usize..).unwrap_or_default()))
-}
-
-/// The digests of the contents of several bodies laid out by [`encode_body`](crate::encode_body).
-pub(crate) fn content_digests<'a>(bodies: impl Iterator<Item = &'a [u8]>) -> Vec<[u8; 32]> {
-    let contents = bodies.map(|body| {
-        let start = Layout::parse(body).map_or(0, |layout| layout.content_start as usize);
-        body.get(start..).unwrap_or_default()
-    });
-    digests_of(&contents.collect::<Vec<_>>())
 }
 
 /// Where the fields of a body lie. Parsing checks the structure once, so that access cannot fail.

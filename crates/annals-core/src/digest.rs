@@ -28,18 +28,26 @@ fn blocks_of(content: &[u8]) -> usize {
     (content.len() + LENGTH_BYTES).div_ceil(BLOCK_BYTES)
 }
 
-fn push_message(messages: &mut Vec<u8>, content: &[u8]) {
-    let end = messages.len() + blocks_of(content) * BLOCK_BYTES;
-    messages.extend_from_slice(content);
-    messages.resize(end - LENGTH_BYTES, 0);
-    messages.extend_from_slice(&(content.len() as u64).to_le_bytes());
+/// Makes the message of a content, for which there is as much room as [`blocks_of`] says, all zeros.
+fn fill_message(message: &mut [u8], content: &[u8]) {
+    let end = message.len() - LENGTH_BYTES;
+    message[..content.len()].copy_from_slice(content);
+    message[end..].copy_from_slice(&(content.len() as u64).to_le_bytes());
 }
 
 /// The digest of one content.
 pub(crate) fn digest_of(content: &[u8]) -> Digest {
-    let mut message = Vec::with_capacity(blocks_of(content) * BLOCK_BYTES);
-    push_message(&mut message, content);
-    *blake3::hash(&message).as_bytes()
+    // Most messages are small enough to be made without asking for memory.
+    let (mut small, mut large) = ([0; CHUNK_BLOCKS * BLOCK_BYTES], Vec::new());
+    let bytes = blocks_of(content) * BLOCK_BYTES;
+    let message = if bytes <= small.len() {
+        &mut small[..bytes]
+    } else {
+        large.resize(bytes, 0);
+        &mut large[..]
+    };
+    fill_message(message, content);
+    *blake3::hash(message).as_bytes()
 }
 
 /// The digests of several contents, in their order.
@@ -60,8 +68,11 @@ pub(crate) fn digests_of(contents: &[&[u8]]) -> Vec<Digest> {
             indexes.iter().for_each(|index| digests[*index as usize] = digest_of(contents[*index as usize]));
             continue;
         }
+        let bytes = blocks * BLOCK_BYTES;
         messages.clear();
-        indexes.iter().for_each(|index| push_message(&mut messages, contents[*index as usize]));
+        messages.resize(indexes.len() * bytes, 0);
+        let rooms = messages.chunks_exact_mut(bytes);
+        rooms.zip(indexes).for_each(|(room, index)| fill_message(room, contents[*index as usize]));
         let hashed = hash_side_by_side(blocks, &messages);
         for (index, digest) in indexes.iter().zip(hashed.as_chunks::<32>().0) {
             digests[*index as usize] = *digest;

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::append_rules::{
-    AppendState, Known, PreparedAppend, StagedAppend, check_filter, find_known, receipt_of, stage_append,
+    Admitted, AppendState, Known, PreparedAppend, admit, check_filter, find_known, receipt_of,
 };
-use crate::index::{EventTerms, RecentIndex, Search, TermKind, TermSource, infallible};
+use crate::index::{RecentIndex, Search, TermKind, TermSource, infallible};
 use crate::{
     AppendCondition, AppendError, AppendReceipt, AppendRequest, BoxFuture, Clock, ConsumerName, Direction,
     Durability, EventBatch, EventId, EventStore, Head, InvalidRequest, MAX_BATCH_BYTES, MAX_BATCH_EVENTS,
@@ -65,11 +65,10 @@ impl MemoryStore {
         if let Some(first) = find_known(&*state, &prepared.events)? {
             return receipt_of(first, state.append_from(first).iter().map(|event| Ok(event.into())));
         }
-        let last = state.events.last().map(RecordedEvent::recorded_at);
-        let now = last.map_or(self.clock.now(), |last| last.max(self.clock.now()));
-        let staged = stage_append(&*state, &prepared, state.index.last(), now)?;
-        let receipt = staged.receipt.clone();
-        state.store(staged);
+        let now = self.clock.now();
+        let recorded_at = state.events.last().map_or(now, |last| last.recorded_at().max(now));
+        let admitted = admit(&*state, &prepared, state.index.last(), recorded_at)?;
+        let receipt = state.store(prepared, admitted);
         self.head.advance(receipt.last_position);
         Ok(receipt)
     }
@@ -86,17 +85,16 @@ impl State {
         self.events.get(first.get() as usize - 1..end).unwrap_or_default()
     }
 
-    fn store(&mut self, append: StagedAppend) {
-        for event in &append.events {
-            let inserted = self.index.insert::<std::convert::Infallible>(
-                &EventTerms::of(event),
-                event.system_event(),
-                || Ok(StreamState::default()),
-            );
-            infallible(inserted);
-            self.append_first.push(append.receipt.first_position);
+    fn store(&mut self, append: PreparedAppend, admitted: Admitted) -> AppendReceipt {
+        let Admitted { streams, versions, receipt } = admitted;
+        let mut position = receipt.first_position;
+        for (event, version) in append.events.into_iter().zip(versions) {
+            infallible(self.index.insert(&event.terms(), event.system, || Ok(StreamState::default())));
+            self.append_first.push(receipt.first_position);
+            self.events.push(event.at(position, version, receipt.recorded_at));
+            position = position.next();
         }
-        for stream in append.streams {
+        for stream in streams.iter().filter(|stream| stream.hides()) {
             let (before, after) = (stream.before.visible_from.get(), stream.after.visible_from.get());
             if let Some((positions, _)) = self.index.stream(stream.name.as_str()) {
                 let hidden = positions.get(before.max(1) as usize - 1..after as usize - 1);
@@ -106,7 +104,7 @@ impl State {
         if let Some(checkpoint) = append.checkpoint {
             self.checkpoints.insert(checkpoint.consumer, checkpoint.position);
         }
-        self.events.extend(append.events);
+        receipt
     }
 
     fn state_of(&self, stream: &str) -> StreamState {

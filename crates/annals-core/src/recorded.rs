@@ -32,7 +32,19 @@ impl RecordedEvent {
         body: Bytes,
     ) -> Result<Self, MalformedBody> {
         let layout = Layout::parse(&body)?;
-        Ok(Self { position, version, recorded_at, layout, body })
+        Ok(Self::laid_out(position, version, recorded_at, layout, body))
+    }
+
+    /// Views `body`, whose layout is known.
+    #[inline]
+    pub(crate) fn laid_out(
+        position: Position,
+        version: Version,
+        recorded_at: Timestamp,
+        layout: Layout,
+        body: Bytes,
+    ) -> Self {
+        Self { position, version, recorded_at, layout, body }
     }
 
     /// Its place in the log.

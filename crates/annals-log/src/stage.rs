@@ -174,7 +174,7 @@ impl<'a> Stage<'a> {
     /// The stored positions that an append hides.
     fn hidden_by(&self, admitted: &Admitted) -> Result<Vec<u64>, Refusal> {
         let mut hidden = Vec::new();
-        for stream in admitted.streams.iter().filter(|stream| hides(stream)) {
+        for stream in admitted.streams.iter().filter(|stream| stream.hides()) {
             let from = stream.before.visible_from.max(Version::new(1));
             let until = stream.after.visible_from;
             hidden.extend(self.view().positions_of_versions(stream.name.as_str(), from, until)?);
@@ -185,7 +185,7 @@ impl<'a> Stage<'a> {
     fn enter(&mut self, append: LogAppend, admitted: Admitted, hidden: Vec<u64>, pending: &mut Pending) {
         let Admitted { streams, versions, receipt } = admitted;
         let LogAppend { prepared, body_checksums, hash, .. } = &append;
-        let hiding = streams.iter().any(hides);
+        let hiding = streams.iter().any(WrittenStream::hides);
         pending.hidden.extend(hidden);
         let mut position = receipt.first_position;
         for ((event, version), checksum) in prepared.events.iter().zip(versions).zip(body_checksums) {
@@ -204,12 +204,6 @@ impl<'a> Stage<'a> {
         pending.frame.end_append(hash);
         pending.appends.push(PendingAppend { append, receipt });
     }
-}
-
-/// Whether a stream is written in a way that hides events of it.
-fn hides(stream: &WrittenStream) -> bool {
-    // Of a stream that is new, visible_from is 0 before and 1 after, and there is nothing to hide.
-    stream.after.visible_from > stream.before.visible_from.max(Version::new(1))
 }
 
 /// What an append is checked against.

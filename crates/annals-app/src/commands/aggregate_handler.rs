@@ -8,7 +8,9 @@ use annals_core::{AppendError, BoxFuture, Category, Clock, Conflict, StoreError,
 use super::answers::{FirstAnswer, first_answer};
 use super::given::{EventTypes, Given};
 use super::group::Group;
-use super::line::{Lead, Line, Lines, Waiting};
+use super::line::{Entered, Lead, Line, Waiting};
+use super::lines::Lines;
+use super::metadata::LastMetadata;
 use super::repository::{Folded, Repository, StateView};
 use super::{ATTEMPTS, Answered, CommandHandler, Ground, StateHandler};
 use crate::{
@@ -19,71 +21,81 @@ pub(crate) struct AggregateHandler<A: Aggregate> {
     repository: Repository<A>,
     category: Category,
     types: EventTypes,
+    last_metadata: LastMetadata,
     lines: Lines<A>,
     clock: Arc<dyn Clock>,
 }
 
 /// What becomes of a command.
-pub(crate) type Answer<A> = Result<Answered<A, <A as Aggregate>::Event>, Error<Rejection>>;
+pub(super) type Answer<A> = Result<Answered<A, <A as Aggregate>::Event>, Error<Rejection>>;
 
 impl<A: Aggregate> AggregateHandler<A> {
     pub(crate) fn new(ground: &Ground, category: Category) -> Self {
         let repository = Repository::new(Arc::clone(&ground.store), Arc::clone(&ground.models));
         let (types, clock) = (EventTypes::of_events::<A::Event>(), Arc::clone(&ground.clock));
-        Self { repository, category, types, lines: Lines::new(), clock }
+        let last_metadata = LastMetadata::of_commands::<A::Command>();
+        let lines = Lines::new(category.clone());
+        Self { repository, category, types, last_metadata, lines, clock }
     }
 
-    pub(crate) async fn execute(self: Arc<Self>, request: CommandRequest) -> Answer<A> {
-        let stream = StreamName::from_parts(&self.category, &request.id)?;
-        let given = Given::open(request, stream)?;
-        let line = self.lines.of(&given.stream);
-        match Line::enter(line, &self, given) {
-            Ok((mut lead, given)) => {
-                let answer = self.answer_all(&mut lead.newest, &[&given]).await.pop();
-                answer.unwrap_or_else(|| Err(given_up().into()))
-            }
-            Err(answered) => answered.await.unwrap_or_else(|_| Err(given_up().into())),
-        }
+    /// Opens a command and takes it to the line of its entity.
+    fn enter(self: &Arc<Self>, request: CommandRequest) -> Result<Entered<A>, Error<Rejection>> {
+        let line = self.lines.of(&request.id)?;
+        let given = Given::open(request, line.stream.clone(), &self.last_metadata)?;
+        Ok(Line::enter(line, self, given))
+    }
+
+    /// Decides a command whose giver leads.
+    async fn answer_one(&self, lead: &mut Lead<A>, given: &Given<A::Command>) -> Answer<A> {
+        let mut answers = [None];
+        self.answer_all(&mut lead.newest, &[given], &mut answers).await;
+        let [answer] = answers;
+        answer.unwrap_or_else(|| Err(given_up().into()))
     }
 
     /// Decides the commands that waited while another one led.
     pub(super) async fn answer_group(self: Arc<Self>, mut lead: Lead<A>, group: Vec<Waiting<A>>) {
         let commands: Vec<_> = group.iter().map(|waiting| &waiting.given).collect();
-        let answers = self.answer_all(&mut lead.newest, &commands).await;
-        group.into_iter().zip(answers).for_each(|(waiting, answer)| waiting.answer(answer));
+        let mut answers: Vec<_> = group.iter().map(|_| None).collect();
+        self.answer_all(&mut lead.newest, &commands, &mut answers).await;
+        for (waiting, answer) in group.into_iter().zip(answers) {
+            waiting.answer(answer.unwrap_or_else(|| Err(given_up().into())));
+        }
     }
 
-    /// Answers commands on one entity, in their order, from its newest state.
+    /// Answers commands on one entity, in their order, from its newest state. There is as much room for answers as there are
+    /// commands, and all of it is filled.
     async fn answer_all(
         &self,
         newest: &mut Option<Folded<A>>,
         commands: &[&Given<A::Command>],
-    ) -> Vec<Answer<A>> {
-        let mut answers: Vec<Option<Answer<A>>> = commands.iter().map(|_| None).collect();
+        answers: &mut [Option<Answer<A>>],
+    ) {
         let (mut attempts, mut last, mut alone) = (0, None, false);
         while attempts < ATTEMPTS {
-            self.recall(commands, &mut answers).await;
-            let Some((_, given)) = open(commands, &answers).next() else { break };
+            self.recall(commands, answers).await;
+            let Some((_, given)) = open(commands, answers).next() else { break };
             let folded = match newest.take() {
                 Some(folded) => folded,
-                None => match self.repository.load(&given.stream).await {
+                // Beside the way of most commands, so that their future is small.
+                None => match Box::pin(self.repository.load(&given.stream)).await {
                     Ok(folded) => folded,
                     Err(error) => {
-                        answers.iter_mut().filter(|answer| answer.is_none()).for_each(|answer| {
+                        unanswered(commands, answers).for_each(|(answer, _)| {
                             *answer = Some(Err(error.clone().try_map_domain(|never| match never {})));
                         });
                         break;
                     }
                 },
             };
-            let mut group = self.decide(folded, commands, &answers, alone);
+            let mut group = self.decide(folded, commands, answers, alone);
             if let Some((place, error)) = group.broken_by.take() {
                 answers[place] = Some(Err(error));
                 continue;
             }
             match self.store(given, &mut group).await {
                 Ok(receipt) => {
-                    let mut folded = group.answer(commands, receipt.as_ref(), &mut answers);
+                    let mut folded = group.answer(commands, receipt.as_ref(), answers);
                     self.repository.save_when_due(&given.stream, &mut folded, Duration::ZERO);
                     *newest = Some(folded);
                 }
@@ -95,9 +107,9 @@ impl<A: Aggregate> AggregateHandler<A> {
                 Err(Refused::Invalid(_)) if group.len() > 1 => alone = true,
                 Err(Refused::Invalid(error)) => {
                     let what = "what the command gives rise to";
-                    group.fail(&mut answers, || Error::malformed(what, &error));
+                    group.fail(answers, || Error::malformed(what, &error));
                 }
-                Err(Refused::Store(error)) => group.fail(&mut answers, || error.clone().into()),
+                Err(Refused::Store(error)) => group.fail(answers, || error.clone().into()),
             }
         }
         let tired = |given: &Given<_>| match (&last, &given.options.command_id) {
@@ -107,11 +119,7 @@ impl<A: Aggregate> AggregateHandler<A> {
                 conflict: conflict.clone().unwrap_or(Conflict { failed: Vec::new() }),
             },
         };
-        answers
-            .into_iter()
-            .zip(commands)
-            .map(|(answer, given)| answer.unwrap_or_else(|| Err(tired(given))))
-            .collect()
+        unanswered(commands, answers).for_each(|(answer, given)| *answer = Some(Err(tired(given))));
     }
 
     /// Decides the commands that are not answered yet, in turn, each on what those before it leave behind.
@@ -122,7 +130,7 @@ impl<A: Aggregate> AggregateHandler<A> {
         answers: &[Option<Answer<A>>],
         alone: bool,
     ) -> Group<A> {
-        let mut group = Group::on(folded);
+        let mut group = Group::on(folded, commands.len());
         for (place, given) in open(commands, answers) {
             // The same command twice at once: the second finds the answer of the first.
             let id = given.options.command_id.as_ref();
@@ -162,9 +170,9 @@ impl<A: Aggregate> AggregateHandler<A> {
 
     /// Answers the commands that were answered before.
     async fn recall(&self, commands: &[&Given<A::Command>], answers: &mut [Option<Answer<A>>]) {
-        for (answer, given) in answers.iter_mut().zip(commands) {
-            if answer.is_none() && given.options.command_id.is_some() {
-                *answer = self.first_answer(given).await.transpose();
+        for (answer, given) in unanswered(commands, answers) {
+            if given.options.command_id.is_some() {
+                *answer = Box::pin(self.first_answer(given)).await.transpose();
             }
         }
     }
@@ -216,6 +224,18 @@ fn open<'a, 'g, A: Aggregate>(
     all.filter(|(_, (_, answer))| answer.is_none()).map(|(place, (given, _))| (place, *given))
 }
 
+/// Where the answers go that are still to be found.
+fn unanswered<'a, 'g, A: Aggregate>(
+    commands: &'a [&'g Given<A::Command>],
+    answers: &'a mut [Option<Answer<A>>],
+) -> impl Iterator<Item = (&'a mut Option<Answer<A>>, &'g Given<A::Command>)> + use<'a, 'g, A> {
+    answers
+        .iter_mut()
+        .zip(commands)
+        .filter(|(answer, _)| answer.is_none())
+        .map(|(answer, given)| (answer, *given))
+}
+
 /// The program stopped in the middle.
 fn given_up() -> StoreError {
     StoreError::OutcomeUnknown { reason: "the application stopped while the command was decided".to_owned() }
@@ -234,7 +254,17 @@ impl<A: Aggregate> CommandHandler for AggregateHandler<A> {
         self: Arc<Self>,
         request: CommandRequest,
     ) -> BoxFuture<'static, Result<CommandOutcome, Error<Rejection>>> {
-        Box::pin(async move { Ok(self.execute(request).await?.into()) })
+        // Done at once, and each way has a future of its own: so these are small.
+        match self.enter(request) {
+            Ok(Ok((mut lead, given))) => {
+                Box::pin(async move { Ok(self.answer_one(&mut lead, &given).await?.into()) })
+            }
+            Ok(Err(answered)) => Box::pin(async move {
+                let answer = answered.await.unwrap_or_else(|_| Err(given_up().into()));
+                Ok(answer?.into())
+            }),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
     }
 }
 

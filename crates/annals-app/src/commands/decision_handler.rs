@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::answers::{self, FirstAnswer, Settled, first_answer};
 use super::given::{EventTypes, Given};
+use super::metadata::LastMetadata;
 use super::{ATTEMPTS, Answered, CommandHandler, Ground};
 use crate::panics::catch_panic;
 use crate::{
@@ -55,6 +56,7 @@ pub(crate) struct DecisionHandler<D> {
     store: Arc<dyn EventStore>,
     category: Category,
     types: EventTypes,
+    last_metadata: LastMetadata,
     turns: Arc<Turns>,
     clock: Arc<dyn Clock>,
     of: PhantomData<fn() -> D>,
@@ -74,12 +76,14 @@ type Answer<D> = Result<Answered<D, <D as Decision>::Event>, Error<Rejection>>;
 impl<D: Decision> DecisionHandler<D> {
     pub(crate) fn new(ground: &Ground, category: Category) -> Self {
         let Ground { store, turns, clock, .. } = ground.clone();
-        Self { store, category, types: EventTypes::of_events::<D::Event>(), turns, clock, of: PhantomData }
+        let types = EventTypes::of_events::<D::Event>();
+        let last_metadata = LastMetadata::of_commands::<D::Command>();
+        Self { store, category, types, last_metadata, turns, clock, of: PhantomData }
     }
 
     async fn execute(&self, request: CommandRequest) -> Answer<D> {
         let stream = StreamName::from_parts(&self.category, &request.id)?;
-        let given = Given::open(request, stream)?;
+        let given = Given::open(request, stream, &self.last_metadata)?;
         let begun = catch_panic(|| D::begin(&given.id, &given.command))
             .map_err(|message| Error::panicked(given.name(), message))?;
         let scope = begun.scope()?;

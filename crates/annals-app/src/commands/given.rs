@@ -6,6 +6,7 @@ use annals_core::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::metadata::LastMetadata;
 use crate::command::CommandPayload;
 use crate::panics::catch_panic;
 use crate::{
@@ -48,7 +49,11 @@ struct MetadataToWrite<'a> {
 
 impl<C: Command> Given<C> {
     /// Opens a request that is for one of these commands.
-    pub(super) fn open(request: CommandRequest, stream: StreamName) -> Result<Self, Error<Rejection>> {
+    pub(super) fn open(
+        request: CommandRequest,
+        stream: StreamName,
+        last_metadata: &LastMetadata,
+    ) -> Result<Self, Error<Rejection>> {
         let CommandRequest { id, name, options, payload, records_answer, .. } = request;
         let (command, is_typed) = match payload {
             CommandPayload::Typed(command) => (command.downcast::<C>().ok().map(|command| *command), true),
@@ -63,13 +68,19 @@ impl<C: Command> Given<C> {
             return Err(Error::Unknown(Unknown { kind: "command", name: name.into_owned(), known }));
         };
         let digest = options.command_id.as_ref().map(|_| digest_of(&command)).transpose()?;
-        let metadata = MetadataToWrite {
-            command: command.name(),
-            command_digest: digest.as_deref(),
-            principal: &options.principal.name,
+        let make = || {
+            let metadata = MetadataToWrite {
+                command: command.name(),
+                command_digest: digest.as_deref(),
+                principal: &options.principal.name,
+            };
+            let json = serde_json::to_vec(&metadata).map_err(|error| Error::malformed("the metadata", error));
+            json.map(Bytes::from)
         };
-        let metadata =
-            serde_json::to_vec(&metadata).map_err(|error| Error::malformed("the metadata", error))?.into();
+        let metadata = match &options.command_id {
+            None => last_metadata.of(&command, &options.principal.name, make)?,
+            Some(_) => make()?,
+        };
         Ok(Self { stream, id, command, options, is_typed, records_answer, metadata, digest })
     }
 

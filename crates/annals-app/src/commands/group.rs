@@ -45,10 +45,12 @@ struct Decided<A: Aggregate> {
 }
 
 impl<A: Aggregate> Group<A> {
-    /// Nothing is decided yet; this is the state to decide on.
-    pub(super) fn on(newest: Folded<A>) -> Self {
+    /// Nothing is decided yet; this is the state to decide on, and how many commands there are at most.
+    pub(super) fn on(newest: Folded<A>, commands: usize) -> Self {
         let base = newest.version;
-        let (request, decided) = (AppendRequest::default(), Vec::with_capacity(1));
+        // Most commands give rise to one event.
+        let request = AppendRequest { events: Vec::with_capacity(commands), ..AppendRequest::default() };
+        let decided = Vec::with_capacity(commands);
         Self { pending: newest, base, request, decided, broken_by: None, last: None }
     }
 

@@ -1,10 +1,8 @@
 //! The commands that wait for one entity, and who decides them.
 
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use annals_core::StreamName;
-use lru::LruCache;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -13,8 +11,6 @@ use super::given::Given;
 use super::repository::Folded;
 use crate::Aggregate;
 
-/// How many folded aggregates of one type are kept in memory.
-const CACHED_AGGREGATES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 /// So many commands at most are decided together.
 const LARGEST_GROUP: usize = 1_024;
 
@@ -33,6 +29,7 @@ impl<A: Aggregate> Waiting<A> {
 
 /// An entity whose commands are decided here: one of them leads, the others wait in line and are decided together next.
 pub(super) struct Line<A: Aggregate> {
+    pub(super) stream: StreamName,
     state: Mutex<LineState<A>>,
 }
 
@@ -53,9 +50,12 @@ pub(super) struct Lead<A: Aggregate> {
 /// The lead, and the command that it was given for.
 type Led<A> = (Lead<A>, Given<<A as Aggregate>::Command>);
 
+/// What becomes of a command that is taken to a line: its giver leads, or waits for the answer.
+pub(super) type Entered<A> = Result<Led<A>, oneshot::Receiver<Answer<A>>>;
+
 impl<A: Aggregate> Line<A> {
-    fn new() -> Self {
-        Self { state: Mutex::new(LineState { is_led: false, waiting: Vec::new(), newest: None }) }
+    pub(super) fn new(stream: StreamName) -> Self {
+        Self { stream, state: Mutex::new(LineState { is_led: false, waiting: Vec::new(), newest: None }) }
     }
 
     fn state(&self) -> MutexGuard<'_, LineState<A>> {
@@ -67,7 +67,7 @@ impl<A: Aggregate> Line<A> {
         self: Arc<Self>,
         handler: &Arc<AggregateHandler<A>>,
         given: Given<A::Command>,
-    ) -> Result<Led<A>, oneshot::Receiver<Answer<A>>> {
+    ) -> Entered<A> {
         let mut state = self.state();
         if state.is_led {
             let (answer, answered) = oneshot::channel();
@@ -85,7 +85,7 @@ impl<A: Aggregate> Drop for Lead<A> {
     fn drop(&mut self) {
         let mut state = self.line.state();
         let newest = self.newest.take();
-        let runtime = Handle::try_current().ok().filter(|_| !state.waiting.is_empty());
+        let runtime = if state.waiting.is_empty() { None } else { Handle::try_current().ok() };
         let Some(runtime) = runtime else {
             // Without a runtime nobody waits for an answer any more.
             state.waiting.clear();
@@ -98,24 +98,5 @@ impl<A: Aggregate> Drop for Lead<A> {
         drop(state);
         let lead = Self { handler: Arc::clone(&self.handler), line: Arc::clone(&self.line), newest };
         runtime.spawn(async move { Arc::clone(&lead.handler).answer_group(lead, group).await });
-    }
-}
-
-/// The lines of the entities of one type that were asked for last.
-pub(super) struct Lines<A: Aggregate>(Mutex<LruCache<StreamName, Arc<Line<A>>>>);
-
-impl<A: Aggregate> Lines<A> {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(LruCache::new(CACHED_AGGREGATES)))
-    }
-
-    pub(super) fn of(&self, stream: &StreamName) -> Arc<Line<A>> {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = lines.get(stream) {
-            return Arc::clone(line);
-        }
-        let line = Arc::new(Line::new());
-        lines.put(stream.clone(), Arc::clone(&line));
-        line
     }
 }

@@ -1,11 +1,11 @@
 //! How a command becomes events: who decides it, on what, and what is recorded.
 //!
 //! ```text
-//! aggregate_handler.rs  commands on one type of aggregate      line.rs       commands that wait for one entity
-//! group.rs              commands decided in turn, appended at once            repository.rs  folding events into states
-//! decision_handler.rs   commands that depend on several entities    handlers.rs   who decides which command
-//! given.rs              a command on its way, and its events as they are stored
-//! answers.rs            what a command with an id was answered
+//! aggregate_handler.rs  commands on one type of aggregate      lines.rs      the entities that were asked for last
+//! decision_handler.rs   commands that depend on several        line.rs       commands that wait for one entity
+//! handlers.rs           who decides which command              group.rs      commands decided in turn, appended at once
+//! given.rs              a command on its way, and its events   metadata.rs   what many commands record alike
+//! answers.rs            what a command with an id was answered repository.rs folding events into states
 //! ```
 
 mod aggregate_handler;
@@ -15,6 +15,8 @@ mod given;
 mod group;
 mod handlers;
 mod line;
+mod lines;
+mod metadata;
 mod repository;
 
 use std::sync::Arc;
@@ -66,8 +68,8 @@ pub(crate) trait StateHandler: Send + Sync {
 }
 
 /// A command that was done, and the payloads of its events as they are stored.
-pub(crate) struct Answered<S, E> {
-    pub(crate) executed: Executed<S, E>,
+struct Answered<S, E> {
+    executed: Executed<S, E>,
     payloads: Vec<Bytes>,
 }
 

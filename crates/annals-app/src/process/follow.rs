@@ -14,7 +14,7 @@ use annals_core::{
 use super::instance::{Instance, StepTaken, Take};
 use super::steps::StepCommand;
 use super::{AnswerEvent, ProcessManager};
-use crate::commands::{AggregateHandler, Ground, StateHandler};
+use crate::commands::{AggregateHandler, CommandHandler, Ground, StateHandler};
 use crate::panics::catch_panic;
 use crate::reaction::AnyReaction;
 use crate::{
@@ -74,8 +74,8 @@ impl<P: ProcessManager> Process<P> {
         let mut request = CommandRequest::typed(P::NAME, key, take.name(), take, options);
         // What makes no step may be given again: it makes none then, either.
         request.records_answer = false;
-        let executed = Arc::clone(&self.handler).execute(request).await?.executed;
-        Ok((!executed.events.is_empty()).then_some(executed.position))
+        let done = Arc::clone(&self.handler).handle(request).await?;
+        Ok((!done.events.is_empty()).then_some(done.position))
     }
 
     /// What a process is to take in of an event, and the process.

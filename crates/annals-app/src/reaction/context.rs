@@ -1,9 +1,8 @@
 //! What a reaction is given besides the event.
 
 use annals_core::{CausationId, CorrelationId, EventId, RecordedEvent};
-use tower::ServiceExt;
 
-use crate::mediator::CommandService;
+use crate::mediator::Commands;
 use crate::typed::give_typed;
 use crate::{
     Aggregate, CommandOptions, CommandOutcome, CommandRequest, Error, Executed, Principal, Rejection,
@@ -16,7 +15,7 @@ pub struct ReactionContext {
     attempt: u32,
     event: EventId,
     correlation: Option<CorrelationId>,
-    commands: CommandService,
+    commands: Commands,
 }
 
 impl ReactionContext {
@@ -24,7 +23,7 @@ impl ReactionContext {
         reaction: &'static str,
         attempt: u32,
         event: &RecordedEvent,
-        commands: CommandService,
+        commands: Commands,
     ) -> Self {
         // A stored correlation id and the text of an event id are both valid ones.
         let own = event.correlation_id().map_or_else(|| event.id().to_string(), str::to_owned);
@@ -80,6 +79,6 @@ impl ReactionContext {
     /// # Errors
     /// As [`RunningApp::dispatch`](crate::RunningApp::dispatch).
     pub async fn dispatch(&self, request: CommandRequest) -> Result<CommandOutcome, Error<Rejection>> {
-        self.commands.clone().oneshot(request).await
+        self.commands.give(request).await
     }
 }

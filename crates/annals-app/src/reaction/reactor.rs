@@ -17,7 +17,7 @@ use super::attempt::attempt;
 use super::dead_letters::{DeadLetter, DeadLetters, Note, is_note};
 use super::{AnyReaction, ReactionContext, ReactionError, ReactionState, ReactionStatus};
 use crate::consumer::Consumer;
-use crate::mediator::CommandService;
+use crate::mediator::Commands;
 use crate::panics::panic_text;
 
 /// Who stands by looks this often whether to take over.
@@ -69,7 +69,7 @@ pub(crate) struct Reactor {
     pub(super) reaction: Arc<dyn AnyReaction>,
     store: Arc<dyn EventStore>,
     models: Arc<dyn ReadModelStore>,
-    commands: CommandService,
+    commands: Commands,
     pub(super) consumer: Consumer,
     pub(super) letters: DeadLetters,
     /// Held while this process is the one that handles the events.
@@ -82,7 +82,7 @@ impl Reactor {
         reaction: Arc<dyn AnyReaction>,
         store: Arc<dyn EventStore>,
         models: Arc<dyn ReadModelStore>,
-        commands: CommandService,
+        commands: Commands,
     ) -> Result<Self, NameError> {
         let name = reaction.name();
         let consumer = Consumer::new(Arc::clone(&store), ConsumerName::new(format!("reaction:{name}"))?);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::{PreparedAppend, PreparedEvent};
 use crate::{
     AppendCondition, AppendError, AppendReceipt, Checkpoint, Conflict, EventId, FailedCheck, KnownEvent,
-    Position, RecordedEvent, StoreError, StreamName, StreamState, Timestamp, Version,
+    Position, RecordedEvent, StreamName, StreamState, Timestamp, Version,
 };
 
 /// What is stored, as the next append must see it: with all that was accepted before, be it durable yet or not.
@@ -70,6 +70,14 @@ pub struct WrittenStream {
     pub after: StreamState,
     /// The position of its last event.
     pub last_position: Position,
+}
+
+impl WrittenStream {
+    /// Whether it is written in a way that hides events of it.
+    pub fn hides(&self) -> bool {
+        // Of a stream that is new, visible_from is 0 before and 1 after, and there is nothing to hide.
+        self.after.visible_from > self.before.visible_from.max(Version::new(1))
+    }
 }
 
 /// Where the former append begins whose events these are; `None` when all of them are new.
@@ -173,43 +181,38 @@ pub fn admit<S: AppendState>(
     recorded_at: Timestamp,
 ) -> Result<Admitted, S::Error> {
     let mut streams: Vec<WrittenStream> = Vec::with_capacity(1);
-    let mut place_of = Vec::with_capacity(append.events.len());
+    let mut versions = Vec::with_capacity(append.events.len());
     let mut many = HashMap::new();
-    let mut last = 0;
-    for PreparedEvent { stream, .. } in &append.events {
+    let (mut last, mut last_position, mut ended) = (0, head, None);
+    for PreparedEvent { stream, system, .. } in &append.events {
         let known = match streams.get(last) {
             Some(written) if written.name == *stream => Some(last),
             _ if streams.len() <= FEW_STREAMS => streams.iter().position(|written| written.name == *stream),
-            _ => many.get(stream.as_str()).copied(),
+            _ => many.get(stream).copied(),
         };
         last = known.unwrap_or(streams.len());
         if known.is_none() {
-            if streams.len() == FEW_STREAMS {
-                many.extend(
-                    append.events.iter().zip(&place_of).map(|(e, place)| (e.stream.as_str(), *place)),
-                );
-            }
-            if streams.len() >= FEW_STREAMS {
-                many.insert(stream.as_str(), last);
-            }
             let before = state.stream_state(stream)?;
             streams.push(WrittenStream { name: stream.clone(), before, after: before, last_position: head });
+            if !many.is_empty() {
+                many.insert(stream.clone(), last);
+            } else if streams.len() > FEW_STREAMS {
+                many.extend(streams.iter().enumerate().map(|(place, written)| (written.name.clone(), place)));
+            }
         }
-        place_of.push(last);
-    }
-    check(state, append, &streams)?;
-    let mut versions = Vec::with_capacity(append.events.len());
-    let mut last_position = head;
-    for (event, place) in append.events.iter().zip(place_of) {
         last_position = last_position.next();
-        let written = &mut streams[place];
+        let written = &mut streams[last];
         if written.after.tombstoned {
-            // Ended by an earlier event of this same append.
-            return Err(conflict(vec![tombstoned(&written.name, &written.after)]).into());
+            ended.get_or_insert_with(|| tombstoned(&written.name, &written.after));
         }
-        written.after = written.after.after_event(event.system);
+        written.after = written.after.after_event(*system);
         written.last_position = last_position;
         versions.push(written.after.version);
+    }
+    check(state, append, &streams)?;
+    if let Some(ended) = ended {
+        // Ended by an earlier event of this same append.
+        return Err(conflict(vec![ended]).into());
     }
     let receipt = AppendReceipt {
         first_position: head.next(),
@@ -234,11 +237,10 @@ pub fn stage_append<S: AppendState>(
 ) -> Result<StagedAppend, S::Error> {
     let Admitted { streams, versions, receipt } = admit(state, append, head, recorded_at)?;
     let first = receipt.first_position.get();
-    let placed = append.events.iter().zip(versions).zip(first..).map(|((event, version), position)| {
-        RecordedEvent::view(Position::new(position), version, recorded_at, event.body.clone())
-            .map_err(|error| AppendError::from(StoreError::backend("cannot lay out an event", error)))
-    });
-    let events = placed.collect::<Result<_, _>>()?;
+    let placed = append.events.iter().zip(versions).zip(first..);
+    let events = placed
+        .map(|((event, version), position)| event.clone().at(Position::new(position), version, recorded_at));
+    let events = events.collect();
     let digests = append.events.iter().map(|event| event.digest).collect();
     Ok(StagedAppend { events, digests, streams, checkpoint: append.checkpoint.clone(), receipt })
 }
@@ -250,7 +252,8 @@ fn check<S: AppendState>(
 ) -> Result<(), S::Error> {
     let mut failed = Vec::new();
     for (stream, expected) in &append.expected {
-        let actual = state.stream_state(stream)?;
+        let written = streams.iter().take(FEW_STREAMS).find(|written| written.name == *stream);
+        let actual = written.map_or_else(|| state.stream_state(stream), |written| Ok(written.before))?;
         if !expected.is_met_by(&actual) {
             failed.push(FailedCheck::Version { stream: stream.clone(), expected: *expected, actual });
         }

@@ -3,15 +3,16 @@
 use bytes::{Bytes, BytesMut};
 use hashbrown::HashTable;
 
-use crate::body::{Layout, content_digests};
+use crate::body::Layout;
 use crate::body_parts::{encode_body_into, largest_body};
+use crate::digest::{digest_of, digests_of};
 use crate::event::{MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_TAGS};
 use crate::index::EventTerms;
 use crate::name::category_of;
 use crate::system::is_system_type;
 use crate::{
     AppendCondition, AppendRequest, Checkpoint, EventId, ExpectedVersion, InvalidRequest, MAX_APPEND_BYTES,
-    MAX_APPEND_EVENTS, NewEvent, StreamName, SystemEvent,
+    MAX_APPEND_EVENTS, NewEvent, Position, RecordedEvent, StreamName, SystemEvent, Timestamp, Version,
 };
 
 /// An append whose events are laid out and hashed, so that the writer has little left to do.
@@ -30,7 +31,7 @@ pub struct PreparedAppend {
 }
 
 /// An event that is laid out and hashed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PreparedEvent {
     /// Its id.
     pub id: EventId,
@@ -62,6 +63,15 @@ impl PreparedEvent {
     /// The first part of the body: id, given times, correlation and causation. What follows it is the content.
     pub fn head(&self) -> &[u8] {
         self.body.get(..self.layout.content_start as usize).unwrap_or_default()
+    }
+
+    fn content(&self) -> &[u8] {
+        self.body.get(self.layout.content_start as usize..).unwrap_or_default()
+    }
+
+    /// The event as it is stored in a place of the log.
+    pub(crate) fn at(self, position: Position, version: Version, recorded_at: Timestamp) -> RecordedEvent {
+        RecordedEvent::laid_out(position, version, recorded_at, self.layout, self.body)
     }
 }
 
@@ -120,15 +130,19 @@ impl PreparedAppend {
         {
             return Err(InvalidRequest::DuplicateId { id });
         }
-        let systems = events.iter().map(check_event).collect::<Result<Vec<_>, _>>()?;
         // All bodies share one piece of memory.
         let mut bodies = BytesMut::with_capacity(events.iter().map(largest_body).sum());
-        let mut ends = Vec::with_capacity(events.len());
-        for event in &events {
-            encode_body_into(&mut bodies, event);
-            ends.push(bodies.len());
+        let mut prepared = Vec::with_capacity(events.len());
+        for event in events {
+            let system = check_event(&event)?;
+            encode_body_into(&mut bodies, &event);
+            let body = bodies.split().freeze();
+            // What was just laid out is well formed.
+            let layout = Layout::parse(&body).unwrap_or_default();
+            let (id, stream) = (event.event_id(), event.into_stream());
+            prepared.push(PreparedEvent { id, stream, system, body, digest: [0; 32], layout });
         }
-        let body_bytes = bodies.len();
+        let body_bytes = prepared.iter().map(|event| event.body.len()).sum();
         if body_bytes > MAX_APPEND_BYTES {
             return Err(InvalidRequest::TooLarge {
                 what: "the append",
@@ -136,20 +150,18 @@ impl PreparedAppend {
                 limit: MAX_APPEND_BYTES,
             });
         }
-        let bodies = bodies.freeze();
-        let starts = std::iter::once(0).chain(ends.iter().copied());
-        let slices: Vec<Bytes> = starts.zip(&ends).map(|(start, end)| bodies.slice(start..*end)).collect();
-        let digests = content_digests(slices.iter().map(AsRef::as_ref));
-        let parts = events.into_iter().zip(systems).zip(slices).zip(digests);
-        let events = parts.map(|(((event, system), body), digest)| PreparedEvent {
-            id: event.event_id(),
-            stream: event.into_stream(),
-            system,
-            // What was just laid out is well formed.
-            layout: Layout::parse(&body).unwrap_or_default(),
-            body,
-            digest,
-        });
-        Ok(Self { events: events.collect(), expected, condition, checkpoint, body_bytes })
+        hash(&mut prepared);
+        Ok(Self { events: prepared, expected, condition, checkpoint, body_bytes })
     }
+}
+
+/// Fills in the digests.
+fn hash(events: &mut [PreparedEvent]) {
+    if let [event] = events {
+        event.digest = digest_of(event.content());
+        return;
+    }
+    let contents: Vec<&[u8]> = events.iter().map(PreparedEvent::content).collect();
+    let digests = digests_of(&contents);
+    events.iter_mut().zip(digests).for_each(|(event, digest)| event.digest = digest);
 }

@@ -18,7 +18,8 @@ use crate::{EventId, Position, StreamState, SystemEvent};
 pub struct RecentIndex {
     base: u64,
     seed: u64,
-    terms: HashTable<u32>,
+    /// The entries of each kind. Apart, so that the few streams are not scattered among the many correlation ids.
+    terms: [HashTable<u32>; TermKind::ALL.len()],
     entries: Vec<TermEntry>,
     names: String,
     streams: Vec<RecentStream>,
@@ -64,7 +65,7 @@ impl RecentIndex {
         Self {
             base: base.get(),
             seed,
-            terms: HashTable::new(),
+            terms: Default::default(),
             entries: Vec::new(),
             names: String::new(),
             streams: Vec::new(),
@@ -177,9 +178,9 @@ impl RecentIndex {
         self.names.get(start..start + usize::from(entry.name_length)).unwrap_or_default()
     }
 
+    /// Whether an entry of its kind is that of a term.
     fn is(&self, entry: u32, term: Term<'_>) -> bool {
-        let entry = self.entries.get(entry as usize);
-        entry.is_some_and(|entry| entry.kind == term.kind && self.name_of(entry) == term.name)
+        self.entries.get(entry as usize).is_some_and(|entry| self.name_of(entry) == term.name)
     }
 
     fn find(&self, term: Term<'_>) -> Option<u32> {
@@ -187,7 +188,7 @@ impl RecentIndex {
         if self.is(last, term) {
             return Some(last);
         }
-        self.terms.find(term.hash(self.seed), |entry| self.is(*entry, term)).copied()
+        self.terms[term.kind as usize].find(term.hash(self.seed), |entry| self.is(*entry, term)).copied()
     }
 
     /// The entry of a term, made if it is not there.
@@ -202,11 +203,11 @@ impl RecentIndex {
             entries.get(*entry as usize).is_some_and(|entry| {
                 let start = entry.name_start as usize;
                 let name = names.get(start..start + usize::from(entry.name_length));
-                entry.hash == hash && entry.kind == term.kind && name == Some(term.name)
+                entry.hash == hash && name == Some(term.name)
             })
         };
         let rehash = |entry: &u32| entries.get(*entry as usize).map_or(0, |entry| entry.hash);
-        let index = match self.terms.entry(hash, is, rehash) {
+        let index = match self.terms[kind].entry(hash, is, rehash) {
             Entry::Occupied(found) => *found.get(),
             Entry::Vacant(vacant) => {
                 let index = self.entries.len() as u32;
