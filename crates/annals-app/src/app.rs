@@ -10,14 +10,15 @@ use tower::{Layer, Service};
 
 use crate::commands::{AggregateHandler, DecisionHandler, Handlers, Turns};
 use crate::consumer::is_replay;
+use crate::limits::InFlight;
 use crate::mediator::{Action, CommandService, Mediator, Permission};
 use crate::opening::{Placed, StartError, open_projections, open_reactions};
 use crate::query::{FnHandler, QueryHandler};
 use crate::reaction::AnyReaction;
 use crate::running::Shared;
 use crate::{
-    Aggregate, CommandOutcome, CommandRequest, Decision, Error, Principal, Projection, ProjectionError,
-    Query, QueryContext, QueryError, Reaction, Reissues, Rejection, RunningApp,
+    Aggregate, CommandOutcome, CommandRequest, Decision, Error, Limits, Principal, Projection,
+    ProjectionError, Query, QueryContext, QueryError, Reaction, Reissues, Rejection, RunningApp,
 };
 
 /// Adds the handlers of an aggregate or of a decision.
@@ -67,6 +68,7 @@ pub struct App {
     is_passive: bool,
     permission: Arc<Permission>,
     layers: Vec<Wrap>,
+    limits: Limits,
     reissues: Reissues,
 }
 
@@ -82,6 +84,7 @@ impl App {
             is_passive: false,
             permission: Arc::new(|_, _| Ok(())),
             layers: Vec::new(),
+            limits: Limits::default(),
             reissues: Reissues::default(),
         }
     }
@@ -160,6 +163,9 @@ impl App {
     }
 
     /// Sets who may do what; without it, everybody may do everything. The error is the reason why not.
+    ///
+    /// It is asked before anything else is done about a command, even for one that the application does not have, and for one that
+    /// was answered before.
     #[must_use]
     pub fn permission<F>(mut self, permission: F) -> Self
     where
@@ -169,7 +175,18 @@ impl App {
         self
     }
 
-    /// Puts `tower` middleware around the handling of every command; the last one added is the outermost.
+    /// Sets how much it takes on at once, and for how long.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Puts `tower` middleware around the handling of every command; the last one added is the outermost. All of it is outside of
+    /// the permission, so it may change who asks, and sees commands that are denied then.
+    ///
+    /// A layer whose errors are boxed is fitted by `map_err(Error::from)`, and one whose service cannot be cloned by a buffer:
+    /// `docs/middleware.md` shows both.
     #[must_use]
     pub fn layer<L>(mut self, layer: L) -> Self
     where
@@ -247,6 +264,8 @@ impl App {
             reactors,
             permission: self.permission,
             commands,
+            in_flight: InFlight::new(self.limits.commands_in_flight),
+            limits: self.limits,
             tasks: Vec::new(),
         };
         Ok(RunningApp::new(shared, is_passive))

@@ -1,4 +1,4 @@
-//! Dispatches commands to the aggregate that owns them, through permission check and middleware.
+//! Dispatches commands to the aggregate or decision that they are for, if whoever gives them may.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,6 +8,7 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 use crate::commands::Handlers;
+use crate::panics::catch_panic;
 use crate::{CommandOutcome, CommandRequest, Error, Principal, Rejection};
 
 /// What middleware wraps: a `tower` service from command to outcome.
@@ -60,7 +61,7 @@ impl std::fmt::Display for Action<'_> {
 /// Decides whether somebody may do something; the error is the reason why not.
 pub type Permission = dyn Fn(&Principal, &Action<'_>) -> Result<(), String> + Send + Sync;
 
-/// The innermost service: permission, then the aggregate's handler.
+/// The innermost service: permission, then the handler of the aggregate or decision.
 #[derive(Clone)]
 pub(crate) struct Mediator {
     handlers: Arc<Handlers>,
@@ -86,15 +87,26 @@ impl Service<CommandRequest> for Mediator {
         let handlers = Arc::clone(&self.handlers);
         let permission = Arc::clone(&self.permission);
         Box::pin(async move {
-            let handler = Arc::clone(handlers.of_command(&request.category, &request.name)?);
-            let principal = &request.options.principal;
             let action =
                 Action::Command { category: &request.category, id: &request.id, name: &request.name };
-            if let Err(reason) = permission(principal, &action) {
-                let (principal, action) = (principal.name.clone(), action.to_string());
-                return Err(Error::Denied { principal, action, reason });
-            }
+            // Before anything else: who may not give a command is not told whether there is one.
+            permit(&*permission, &request.options.principal, &action)?;
+            let handler = Arc::clone(handlers.of_command(&request.category, &request.name)?);
             handler.handle(request).await
         })
+    }
+}
+
+fn permit(
+    permission: &Permission,
+    principal: &Principal,
+    action: &Action<'_>,
+) -> Result<(), Error<Rejection>> {
+    match catch_panic(|| permission(principal, action)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(reason)) => {
+            Err(Error::Denied { principal: principal.name.to_string(), action: action.to_string(), reason })
+        }
+        Err(message) => Err(Error::panicked(&format!("the permission to {action}"), message)),
     }
 }

@@ -12,7 +12,7 @@ use super::given::{EventTypes, Given};
 use super::group::Group;
 use super::line::{Lead, Line, Lines, Waiting};
 use super::repository::{Folded, Repository, StateView};
-use super::{ATTEMPTS, Answered, CommandHandler, StateHandler};
+use super::{ATTEMPTS, Answered, CommandHandler, StateHandler, given_up};
 use crate::{
     Aggregate, At, CommandOutcome, CommandRequest, Error, Executed, Named, Rejection, StateDifference,
 };
@@ -218,11 +218,6 @@ fn open<'a, 'g, A: Aggregate>(
 ) -> impl Iterator<Item = (usize, &'g Given<A::Command>)> + use<'a, 'g, A> {
     let all = commands.iter().zip(answers).enumerate();
     all.filter(|(_, (_, answer))| answer.is_none()).map(|(place, (given, _))| (place, *given))
-}
-
-/// The program stopped in the middle.
-fn given_up() -> StoreError {
-    StoreError::OutcomeUnknown { reason: "the application stopped while the command was decided".to_owned() }
 }
 
 impl<A: Aggregate> CommandHandler for AggregateHandler<A> {

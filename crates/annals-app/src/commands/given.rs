@@ -22,6 +22,8 @@ pub(super) struct Given<C> {
     pub(super) options: CommandOptions,
     /// Whether the caller knows the types of the domain.
     is_typed: bool,
+    /// Whether code for it must not hold up the runtime.
+    pub(super) is_apart: bool,
     /// Recorded with its events.
     pub(super) metadata: Bytes,
     /// Tells it from other commands with the same id; only one with an id has it.
@@ -43,12 +45,15 @@ struct MetadataToWrite<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     command_digest: Option<&'a str>,
     principal: &'a str,
+    /// What caused the command, where its events name the command itself as their cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caused_by: Option<&'a str>,
 }
 
 impl<C: Command> Given<C> {
     /// Opens a request that is for one of these commands.
     pub(super) fn open(request: CommandRequest, stream: StreamName) -> Result<Self, Error<Rejection>> {
-        let CommandRequest { id, name, options, payload, .. } = request;
+        let CommandRequest { id, name, options, payload, is_apart, .. } = request;
         let (command, is_typed) = match payload {
             CommandPayload::Typed(command) => (command.downcast::<C>().ok().map(|command| *command), true),
             CommandPayload::Json(json) => {
@@ -61,15 +66,21 @@ impl<C: Command> Given<C> {
             let known = C::NAMES.iter().map(|name| (*name).to_owned()).collect();
             return Err(Error::Unknown(Unknown { kind: "command", name: name.into_owned(), known }));
         };
+        validate(&command)?;
         let digest = options.command_id.as_ref().map(|_| digest_of(&command)).transpose()?;
         let metadata = MetadataToWrite {
             command: command.name(),
             command_digest: digest.as_deref(),
             principal: &options.principal.name,
+            caused_by: options
+                .command_id
+                .as_ref()
+                .and(options.causation_id.as_ref())
+                .map(CausationId::as_str),
         };
         let metadata =
             serde_json::to_vec(&metadata).map_err(|error| Error::malformed("the metadata", error))?.into();
-        Ok(Self { stream, id, command, options, is_typed, metadata, digest })
+        Ok(Self { stream, id, command, options, is_typed, is_apart, metadata, digest })
     }
 
     /// Its name.
@@ -144,7 +155,10 @@ impl<C: Command> Given<C> {
     ) -> NewEvent {
         let mut event = NewEvent::new(stream, event_type).json(payload).metadata(self.metadata.clone());
         if let Some(command_id) = &self.options.command_id {
-            event = event.id(self.event_id(command_id, index)).causation_id(command_id.clone());
+            event = event.id(self.event_id(command_id, index));
+        }
+        if let Some(cause) = self.options.command_id.as_ref().or(self.options.causation_id.as_ref()) {
+            event = event.causation_id(cause.clone());
         }
         if let Some(id) = &self.options.correlation_id {
             event = event.correlation_id(id.clone());
@@ -154,6 +168,13 @@ impl<C: Command> Given<C> {
         }
         event
     }
+}
+
+/// Lets a command look at itself.
+fn validate<C: Command>(command: &C) -> Result<(), Error<Rejection>> {
+    catch_panic(|| command.validate())
+        .map_err(|message| Error::panicked(&format!("the validation of {}", command.name()), message))?
+        .map_err(|invalid| Error::Invalid { command: command.name().to_owned(), invalid })
 }
 
 fn digest_of<C: Named>(command: &C) -> Result<String, Error<Rejection>> {

@@ -19,7 +19,7 @@ mod repository;
 
 use std::sync::Arc;
 
-use annals_core::{BoxFuture, Version};
+use annals_core::{BoxFuture, StoreError, Version};
 use bytes::Bytes;
 
 pub(crate) use aggregate_handler::AggregateHandler;
@@ -34,6 +34,11 @@ use crate::{
 
 /// How often a command is decided again when others were faster.
 const ATTEMPTS: u32 = 16;
+
+/// The program stopped in the middle.
+pub(crate) fn given_up() -> StoreError {
+    StoreError::OutcomeUnknown { reason: "the application stopped while the command was decided".to_owned() }
+}
 
 /// What decides some of the commands of a category, its type forgotten.
 pub(crate) trait CommandHandler: Send + Sync {

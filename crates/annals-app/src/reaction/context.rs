@@ -1,8 +1,8 @@
 //! What a reaction is given besides the event.
 
 use annals_core::{CausationId, CorrelationId, EventId, RecordedEvent};
-use tower::ServiceExt;
 
+use crate::dispatch::dispatch;
 use crate::mediator::CommandService;
 use crate::typed::give_typed;
 use crate::{
@@ -43,7 +43,7 @@ impl ReactionContext {
     }
 
     /// What a command carries that the reaction gives because of the event: the correlation id of the event, or the event's id
-    /// where it has none; the principal `reaction:NAME`; and a command id made of reaction, event and `label`, so that giving it
+    /// where it has none; the event's id as what caused it; the principal `reaction:NAME`; and a command id made of reaction, event and `label`, so that giving it
     /// again changes nothing. Each command to one entity needs a label of its own.
     pub fn command_options(&self, label: &str) -> CommandOptions {
         let scope = format!("annals reaction {}", self.reaction);
@@ -52,6 +52,7 @@ impl ReactionContext {
             command_id: CausationId::new(id.to_string()).ok(),
             principal: Principal::named(format!("reaction:{}", self.reaction)),
             correlation_id: self.correlation.clone(),
+            causation_id: CausationId::new(self.event.to_string()).ok(),
             ..CommandOptions::default()
         }
     }
@@ -76,6 +77,6 @@ impl ReactionContext {
     /// # Errors
     /// As [`RunningApp::dispatch`](crate::RunningApp::dispatch).
     pub async fn dispatch(&self, request: CommandRequest) -> Result<CommandOutcome, Error<Rejection>> {
-        self.commands.clone().oneshot(request).await
+        dispatch(&self.commands, request).await
     }
 }
