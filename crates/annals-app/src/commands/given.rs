@@ -1,8 +1,8 @@
 //! A command on its way through its decision, and its events as they are to be stored.
 
 use annals_core::{
-    AppendRequest, CausationId, EventId, EventType, MAX_APPEND_EVENTS, NewEvent, StreamName, Timestamp,
-    Version,
+    AppendRequest, CausationId, EventId, EventType, MAX_APPEND_EVENTS, NewEvent, RecordedEvent, StreamName,
+    Timestamp, Version,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -31,12 +31,23 @@ pub(super) struct Given<C> {
 }
 
 /// What is recorded with the events of a command, for the audit trail and to recognise the command again.
-#[derive(Serialize, Deserialize)]
-pub(super) struct CommandMetadata {
-    command: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) command_digest: Option<String>,
-    principal: String,
+#[derive(Deserialize)]
+pub(crate) struct CommandMetadata {
+    pub(crate) command: String,
+    /// Only a command with an id has one.
+    #[serde(default)]
+    pub(crate) command_digest: Option<String>,
+    pub(crate) principal: String,
+    /// What caused the command, where it has an id.
+    #[serde(default)]
+    pub(crate) caused_by: Option<String>,
+}
+
+impl CommandMetadata {
+    /// What is recorded with an event, if a command gave rise to it.
+    pub(crate) fn of(event: &RecordedEvent) -> Option<Self> {
+        serde_json::from_slice(event.metadata()?).ok()
+    }
 }
 
 #[derive(Serialize)]
@@ -45,7 +56,6 @@ struct MetadataToWrite<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     command_digest: Option<&'a str>,
     principal: &'a str,
-    /// What caused the command, where its events name the command itself as their cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     caused_by: Option<&'a str>,
 }

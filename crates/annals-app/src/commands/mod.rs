@@ -24,6 +24,7 @@ use bytes::Bytes;
 
 pub(crate) use aggregate_handler::AggregateHandler;
 pub(crate) use decision_handler::{DecisionHandler, Turns};
+pub(crate) use given::CommandMetadata;
 pub(crate) use handlers::Handlers;
 pub use repository::StateView;
 pub(crate) use repository::{Folded, first_visible};

@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 pub use serve::Listening;
 
 use crate::selection::{self, Selection, Span};
+use crate::trace::Trace;
 use crate::verification::{self, Verify};
 use crate::{Failure, Session, compaction};
 
@@ -36,6 +37,8 @@ pub(crate) enum AppCommands {
     Step(step::Step),
     /// Show the events, oldest first
     Events(Events),
+    /// Show what came of what: the events of a correlation, each below the one that caused it
+    Trace(Trace),
     /// Show where each projection stands, and look after them
     Projections(projections::Projections),
     /// Show where each reaction stands, and settle the events that one has given up
@@ -71,6 +74,7 @@ impl AppCommands {
             Self::Events(Events { selection, span }) => {
                 selection::show(&session, span.request(selection.filter())).await
             }
+            Self::Trace(trace) => trace.run(session).await,
             Self::Projections(projections) => projections.run(session).await,
             Self::Reactions(reactions) => reactions.run(session).await,
             Self::Rebuild(rebuild) => rebuild.run(session).await,
