@@ -15,6 +15,24 @@ pub trait Command: Named {
     ///
     /// `#[command(validate = path)]` on the type fills it in with the `fn(&Self) -> Result<(), Invalid>` at that path.
     ///
+    /// ```
+    /// # use annals_app::{Command, Invalid};
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Command, Serialize, Deserialize)]
+    /// # #[annals(crate = annals_app)]
+    /// #[command(validate = fits)]
+    /// struct WriteNote {
+    ///     title: String,
+    /// }
+    ///
+    /// fn fits(note: &WriteNote) -> Result<(), Invalid> {
+    ///     Invalid::new().at_most_chars(5, "title", &note.title).into_result()
+    /// }
+    ///
+    /// assert!(WriteNote { title: "short".into() }.validate().is_ok());
+    /// assert_eq!(WriteNote { title: "longer".into() }.validate().unwrap_err().fields()[0].field, "title");
+    /// ```
+    ///
     /// # Errors
     /// [`Invalid`] names every field that is not as it should be; the command is not done then.
     fn validate(&self) -> Result<(), Invalid> {

@@ -12,6 +12,33 @@ use crate::panics::catch_panic;
 use crate::{CommandOutcome, CommandRequest, Error, Principal, Rejection};
 
 /// What middleware wraps: a `tower` service from command to outcome.
+///
+/// ```
+/// use std::task::{Context, Poll};
+/// # use annals_app::{App, CommandOutcome, CommandRequest, CommandService, Error, Rejection};
+/// # use annals_core::BoxFuture;
+///
+/// /// Tells who did what.
+/// #[derive(Clone)]
+/// struct Audit(CommandService);
+///
+/// impl tower::Service<CommandRequest> for Audit {
+///     type Response = CommandOutcome;
+///     type Error = Error<Rejection>;
+///     type Future = BoxFuture<'static, Result<CommandOutcome, Error<Rejection>>>;
+///
+///     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+///         self.0.poll_ready(context)
+///     }
+///     fn call(&mut self, request: CommandRequest) -> Self::Future {
+///         let who = request.options.principal.name.clone();
+///         let answer = self.0.call(request);
+///         Box::pin(async move { answer.await.inspect(|done| println!("{who}: {}", done.stream)) })
+///     }
+/// }
+///
+/// let app = App::new("shop").layer(tower::layer::layer_fn(Audit));
+/// ```
 pub type CommandService = BoxCloneSyncService<CommandRequest, CommandOutcome, Error<Rejection>>;
 
 /// What somebody wants to do.
