@@ -10,6 +10,7 @@ use tower::{Layer, Service};
 
 use crate::commands::{AggregateHandler, DecisionHandler, Ground, Handlers};
 use crate::consumer::is_replay;
+use crate::limits::InFlight;
 use crate::mediator::{Action, CommandService, Commands, Mediator, Permission};
 use crate::opening::{MakeProcess, Placed, StartError, open_processes, open_projections, open_reactions};
 use crate::process::{OpenProcesses, Process, Timers, Work, answer_open_processes};
@@ -18,8 +19,8 @@ use crate::query::{FnHandler, QueryHandler};
 use crate::reaction::AnyReaction;
 use crate::running::Shared;
 use crate::{
-    Aggregate, CommandOutcome, CommandRequest, Decision, Error, Principal, ProcessManager, Projection,
-    ProjectionError, Query, QueryContext, QueryError, Reaction, Reissues, Rejection, RunningApp,
+    Aggregate, CommandOutcome, CommandRequest, Decision, Error, Limits, Principal, ProcessManager,
+    Projection, ProjectionError, Query, QueryContext, QueryError, Reaction, Reissues, Rejection, RunningApp,
 };
 
 /// Adds the handlers of an aggregate or of a decision.
@@ -66,6 +67,7 @@ pub struct App {
     is_passive: bool,
     permission: Arc<Permission>,
     layers: Vec<Wrap>,
+    limits: Limits,
     reissues: Reissues,
 }
 
@@ -84,6 +86,7 @@ impl App {
             is_passive: false,
             permission: Arc::new(|_, _| Ok(())),
             layers: Vec::new(),
+            limits: Limits::default(),
             reissues: Reissues::default(),
         }
     }
@@ -187,6 +190,9 @@ impl App {
     }
 
     /// Sets who may do what; without it, everybody may do everything. The error is the reason why not.
+    ///
+    /// It is asked before anything else is done about a command, even for one that the application does not have, and for one that
+    /// was answered before.
     #[must_use]
     pub fn permission<F>(mut self, permission: F) -> Self
     where
@@ -196,7 +202,18 @@ impl App {
         self
     }
 
-    /// Puts `tower` middleware around the handling of every command; the last one added is the outermost.
+    /// Sets how much it takes on at once, and for how long.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Puts `tower` middleware around the handling of every command; the last one added is the outermost. All of it is outside of
+    /// the permission, so it may change who asks, and sees commands that are denied then.
+    ///
+    /// A layer whose errors are boxed is fitted by `map_err(Error::from)`, and one whose service cannot be cloned by a buffer:
+    /// `docs/middleware.md` shows both.
     #[must_use]
     pub fn layer<L>(mut self, layer: L) -> Self
     where
@@ -296,6 +313,8 @@ impl App {
             reactors,
             permission: self.permission,
             commands,
+            in_flight: InFlight::new(self.limits.commands_in_flight),
+            limits: self.limits,
             tasks: Vec::new(),
         };
         Ok(RunningApp::new(shared, timers, is_passive))

@@ -4,39 +4,39 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use annals_core::{
-    CausationId, Conflict, CorrelationId, NameError, Position, StoreError, StreamName, Timestamp, Version,
-};
+use crate::{DomainError, Invalid, Named, Principal};
+use annals_core::{CausationId, CorrelationId, Position, StreamName, Timestamp, Version};
 use bytes::Bytes;
-use serde::Serialize;
-
-use crate::{DomainError, Named, UnreadableEvent};
 
 /// The commands of an aggregate: `derive(Command)` writes it.
-pub trait Command: Named {}
-
-/// Who asks. Authentication is the business of the door that the request came through.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-pub struct Principal {
-    /// The name, recorded with the events.
-    pub name: String,
-}
-
-impl Principal {
-    /// Nobody known.
-    pub fn anonymous() -> Self {
-        Self { name: "anonymous".to_owned() }
-    }
-
-    /// Somebody by name.
-    pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into() }
-    }
-}
-
-impl Default for Principal {
-    fn default() -> Self {
-        Self::anonymous()
+pub trait Command: Named {
+    /// Looks at the command alone, before anything is loaded for it: whether texts are of a length that can be kept, whether
+    /// fields fit each other. What depends on the entity is for [`Aggregate::handle`](crate::Aggregate::handle) to decide.
+    ///
+    /// `#[command(validate = path)]` on the type fills it in with the `fn(&Self) -> Result<(), Invalid>` at that path.
+    ///
+    /// ```
+    /// # use annals_app::{Command, Invalid};
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Command, Serialize, Deserialize)]
+    /// # #[annals(crate = annals_app)]
+    /// #[command(validate = fits)]
+    /// struct WriteNote {
+    ///     title: String,
+    /// }
+    ///
+    /// fn fits(note: &WriteNote) -> Result<(), Invalid> {
+    ///     Invalid::new().at_most_chars(5, "title", &note.title).into_result()
+    /// }
+    ///
+    /// assert!(WriteNote { title: "short".into() }.validate().is_ok());
+    /// assert_eq!(WriteNote { title: "longer".into() }.validate().unwrap_err().fields()[0].field, "title");
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`] names every field that is not as it should be; the command is not done then.
+    fn validate(&self) -> Result<(), Invalid> {
+        Ok(())
     }
 }
 
@@ -53,8 +53,11 @@ pub struct CommandOptions {
     pub occurred_at: Option<Timestamp>,
     /// Who gives it.
     pub principal: Principal,
-    /// What it belongs to.
+    /// What it belongs to; recorded with its events.
     pub correlation_id: Option<CorrelationId>,
+    /// What caused it: for the command of a reaction the id of the event. Recorded with its events, as their causation id where
+    /// the command has no id of its own, else beside it.
+    pub causation_id: Option<CausationId>,
 }
 
 /// A command as the mediator sees it: what middleware may look at, and what only the handler opens.
@@ -70,6 +73,8 @@ pub struct CommandRequest {
     pub(crate) payload: CommandPayload,
     /// Whether its answer is recorded also when it makes no events.
     pub(crate) records_answer: bool,
+    /// Whether code for it must not hold up the runtime, should it never return.
+    pub(crate) is_apart: bool,
 }
 
 pub(crate) enum CommandPayload {
@@ -95,6 +100,7 @@ impl CommandRequest {
             options,
             payload: CommandPayload::Json(json.into()),
             records_answer: true,
+            is_apart: false,
         }
     }
 
@@ -112,6 +118,7 @@ impl CommandRequest {
             options,
             payload: CommandPayload::Typed(Box::new(command)),
             records_answer: true,
+            is_apart: false,
         }
     }
 }
@@ -192,146 +199,5 @@ impl Rejection {
 impl std::fmt::Display for Rejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
-    }
-}
-
-/// Why a command was not done. In every case but an unknown outcome of the store, nothing was written.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error<E> {
-    /// The domain refused it.
-    #[error("{0}")]
-    Domain(E),
-    /// The domain refused it when it was given first, for a reason that the domain does not know any more.
-    #[error("{message} ({code}; so it was answered the first time)")]
-    RefusedBefore {
-        /// The code.
-        code: String,
-        /// The text.
-        message: String,
-    },
-    /// Code of the application panicked.
-    #[error("{what} panicked: {message}; nothing was written: the application has to be mended")]
-    Panicked {
-        /// What was given to it: the name of a command or of an event.
-        what: String,
-        /// What the panic said.
-        message: String,
-    },
-    /// Others kept changing the entity, through every retry.
-    #[error("the entity kept changing, through {attempts} attempts ({conflict}): try again")]
-    Conflict {
-        /// How often it was tried.
-        attempts: u32,
-        /// What stood in the way the last time.
-        conflict: Conflict,
-    },
-    /// The entity is not at the version that the caller had seen.
-    #[error("stream {:?} is at version {actual}, expected {expected}: read it again and decide anew", stream.as_str())]
-    VersionMismatch {
-        /// The stream.
-        stream: StreamName,
-        /// What the caller expected.
-        expected: Version,
-        /// What it is.
-        actual: Version,
-    },
-    /// The command id was used for another command before.
-    #[error(
-        "command id {command_id:?} was used for a different command before: give each command an id of its own"
-    )]
-    CommandIdReused {
-        /// The id.
-        command_id: String,
-    },
-    /// There is no such thing to ask for.
-    #[error("{}", .0)]
-    Unknown(Unknown),
-    /// What was asked for is not there.
-    #[error("there is no {what}")]
-    NotFound {
-        /// What was asked for, such as `account "42"`.
-        what: String,
-    },
-    /// Whoever asks may not do it.
-    #[error("{principal} may not {action}: {reason}")]
-    Denied {
-        /// Who asked.
-        principal: String,
-        /// What for.
-        action: String,
-        /// Why not.
-        reason: String,
-    },
-    /// What was given does not fit.
-    #[error("{what} does not fit: {reason}")]
-    Malformed {
-        /// What was given.
-        what: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A stored event cannot be read.
-    #[error(transparent)]
-    Unreadable(#[from] UnreadableEvent),
-    /// The store could not do it.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// A name that nothing stands behind, and the names that something does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unknown {
-    /// What kind of thing was asked for.
-    pub kind: &'static str,
-    /// Under which name.
-    pub name: String,
-    /// The names that exist.
-    pub known: Vec<String>,
-}
-
-impl std::fmt::Display for Unknown {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "there is no {} {:?}; ", self.kind, self.name)?;
-        if self.known.is_empty() {
-            return f.write_str("there are none");
-        }
-        write!(f, "there are: {}", self.known.join(", "))
-    }
-}
-
-impl<E> Error<E> {
-    pub(crate) fn malformed(what: impl Into<String>, reason: impl ToString) -> Self {
-        Self::Malformed { what: what.into(), reason: reason.to_string() }
-    }
-
-    pub(crate) fn panicked(what: &str, message: String) -> Self {
-        Self::Panicked { what: what.to_owned(), message }
-    }
-
-    /// The same error with the domain's part changed, or the error that came of that.
-    pub(crate) fn try_map_domain<F>(self, map: impl FnOnce(E) -> Result<F, Error<F>>) -> Error<F> {
-        match self {
-            Self::Domain(error) => map(error).map_or_else(|error| error, Error::Domain),
-            Self::RefusedBefore { code, message } => Error::RefusedBefore { code, message },
-            Self::Panicked { what, message } => Error::Panicked { what, message },
-            Self::Conflict { attempts, conflict } => Error::Conflict { attempts, conflict },
-            Self::VersionMismatch { stream, expected, actual } => {
-                Error::VersionMismatch { stream, expected, actual }
-            }
-            Self::CommandIdReused { command_id } => Error::CommandIdReused { command_id },
-            Self::Unknown(unknown) => Error::Unknown(unknown),
-            Self::NotFound { what } => Error::NotFound { what },
-            Self::Denied { principal, action, reason } => Error::Denied { principal, action, reason },
-            Self::Malformed { what, reason } => Error::Malformed { what, reason },
-            Self::Unreadable(error) => Error::Unreadable(error),
-            Self::Store(error) => Error::Store(error),
-        }
-    }
-}
-
-impl<E> From<NameError> for Error<E> {
-    fn from(error: NameError) -> Self {
-        Self::malformed("a name", error)
     }
 }

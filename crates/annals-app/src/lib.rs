@@ -16,19 +16,24 @@ mod consumer;
 mod decision;
 mod derived;
 mod derived_merge;
+mod dispatch;
+mod error;
 mod event;
 #[doc(hidden)]
 pub mod event_lock;
 mod feed;
+mod invalid;
 mod keeping;
 mod keyed;
 mod ledger;
+mod limits;
 mod live;
 mod mediator;
 mod named;
 mod opening;
 mod pace;
 mod panics;
+mod principal;
 mod process;
 mod projection;
 mod projector;
@@ -40,10 +45,12 @@ mod seen;
 mod snapshots;
 pub mod state;
 mod test_kit;
+mod trace;
 mod typed;
 mod upcast;
 mod versions;
 mod what_if;
+mod within;
 
 pub use aggregate::{Aggregate, At, Context, DomainError};
 pub use annals_core::{NameError, Tag};
@@ -51,8 +58,7 @@ pub use annals_macros::{Command, DomainError, Event, Query, State};
 pub use app::App;
 pub use changes::{ChangingEvent, FieldChange, MAX_COMPARED_EVENTS, StateDifference};
 pub use command::{
-    Command, CommandOptions, CommandOutcome, CommandRequest, Error, Executed, OutcomeEvent, Principal,
-    Rejection, Unknown,
+    Command, CommandOptions, CommandOutcome, CommandRequest, Executed, OutcomeEvent, Rejection,
 };
 pub use commands::StateView;
 pub use consumer::Begin;
@@ -61,12 +67,16 @@ pub use derived::{
     DecodeExt, DeriveExt, Derived, DerivedError, MAX_WINDOW_ITEMS, Window, derive_from, derive_from_history,
 };
 pub use derived_merge::{merge_derived, merge_derived_in_order};
+pub use error::{Error, Unknown};
 pub use event::{Event, UnreadableEvent};
+pub use invalid::{Invalid, InvalidField};
 pub use keyed::KeyedProjection;
 pub use ledger::{FailedEvent, MOST_EXCEPTIONS, ParkedKey, SkippedEvent};
+pub use limits::Limits;
 pub use mediator::{Action, CommandService, Permission};
 pub use named::Named;
 pub use opening::StartError;
+pub use principal::Principal;
 pub use process::{
     AnswerEvent, Happened, OpenCommand, OpenProcess, OpenProcesses, OpenTimer, ProcessError, ProcessManager,
     Steps, Work,
@@ -87,5 +97,6 @@ pub use state::State;
 pub use test_kit::{Decided, Given, GivenProjection, given, given_projection, given_stored};
 #[cfg(feature = "simulation")]
 pub use test_kit::{Happening, Simulated, Simulation, SimulationReport, simulate};
+pub use trace::{MOST_TRACED_EVENTS, Trace, TracedEvent, trace};
 pub use upcast::{Decoded, DecodedEvents, StoredForm, Upcaster, decode_event, decode_events};
 pub use what_if::{Edit, WhatIfError, what_if};

@@ -1,4 +1,4 @@
-//! Dispatches commands to the aggregate that owns them, through permission check and middleware.
+//! Dispatches commands to the aggregate or decision that they are for, if whoever gives them may.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,9 +8,37 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
 use crate::commands::Handlers;
+use crate::panics::catch_panic;
 use crate::{CommandOutcome, CommandRequest, Error, Principal, Rejection};
 
 /// What middleware wraps: a `tower` service from command to outcome.
+///
+/// ```
+/// use std::task::{Context, Poll};
+/// # use annals_app::{App, CommandOutcome, CommandRequest, CommandService, Error, Rejection};
+/// # use annals_core::BoxFuture;
+///
+/// /// Tells who did what.
+/// #[derive(Clone)]
+/// struct Audit(CommandService);
+///
+/// impl tower::Service<CommandRequest> for Audit {
+///     type Response = CommandOutcome;
+///     type Error = Error<Rejection>;
+///     type Future = BoxFuture<'static, Result<CommandOutcome, Error<Rejection>>>;
+///
+///     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+///         self.0.poll_ready(context)
+///     }
+///     fn call(&mut self, request: CommandRequest) -> Self::Future {
+///         let who = request.options.principal.name.clone();
+///         let answer = self.0.call(request);
+///         Box::pin(async move { answer.await.inspect(|done| println!("{who}: {}", done.stream)) })
+///     }
+/// }
+///
+/// let app = App::new("shop").layer(tower::layer::layer_fn(Audit));
+/// ```
 pub type CommandService = BoxCloneSyncService<CommandRequest, CommandOutcome, Error<Rejection>>;
 
 /// What somebody wants to do.
@@ -78,7 +106,7 @@ impl Commands {
     }
 }
 
-/// The innermost service: permission, then the aggregate's handler.
+/// The innermost service: permission, then the handler of the aggregate or decision.
 #[derive(Clone)]
 pub(crate) struct Mediator {
     handlers: Arc<Handlers>,
@@ -92,13 +120,10 @@ impl Mediator {
 
     /// Hands a command to its handler, if it may be given.
     fn give(&self, request: CommandRequest) -> Result<Answering, Error<Rejection>> {
-        let handler = self.handlers.of_command(&request.category, &request.name)?;
-        let principal = &request.options.principal;
         let action = Action::Command { category: &request.category, id: &request.id, name: &request.name };
-        if let Err(reason) = (self.permission)(principal, &action) {
-            let (principal, action) = (principal.name.clone(), action.to_string());
-            return Err(Error::Denied { principal, action, reason });
-        }
+        // Before anything else: who may not give a command is not told whether there is one.
+        permit(&*self.permission, &request.options.principal, &action)?;
+        let handler = self.handlers.of_command(&request.category, &request.name)?;
         Ok(Arc::clone(handler).handle(request))
     }
 }
@@ -118,5 +143,19 @@ impl Service<CommandRequest> for Mediator {
     fn call(&mut self, request: CommandRequest) -> Self::Future {
         let mediator = self.clone();
         Box::pin(async move { mediator.give(request)?.await })
+    }
+}
+
+fn permit(
+    permission: &Permission,
+    principal: &Principal,
+    action: &Action<'_>,
+) -> Result<(), Error<Rejection>> {
+    match catch_panic(|| permission(principal, action)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(reason)) => {
+            Err(Error::Denied { principal: principal.name.to_string(), action: action.to_string(), reason })
+        }
+        Err(message) => Err(Error::panicked(&format!("the permission to {action}"), message)),
     }
 }

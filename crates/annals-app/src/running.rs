@@ -11,6 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::commands::Handlers;
+use crate::dispatch::dispatch;
+use crate::limits::InFlight;
 use crate::mediator::{Action, Commands, Permission};
 use crate::process::Timers;
 use crate::projector::{Progress, Projector};
@@ -20,8 +22,8 @@ use crate::typed::give_typed;
 use crate::versions::Versions;
 use crate::{
     Aggregate, Answer, At, CommandOptions, CommandOutcome, CommandRequest, Decision, Error, Executed,
-    Freshness, MAX_COMPARED_EVENTS, Principal, ProjectionError, Query, QueryContext, QueryError, Rejection,
-    StateDifference, StateView, Unknown,
+    Freshness, Limits, MAX_COMPARED_EVENTS, Principal, ProjectionError, Query, QueryContext, QueryError,
+    Rejection, StateDifference, StateView, Unknown,
 };
 
 /// How long a question waits for its read model when it asks for a position.
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) reactors: BTreeMap<&'static str, Arc<Reactor>>,
     pub(crate) permission: Arc<Permission>,
     pub(crate) commands: Commands,
+    pub(crate) in_flight: InFlight,
+    pub(crate) limits: Limits,
     /// The tasks of projections and reactions.
     pub(crate) tasks: Vec<JoinHandle<()>>,
 }
@@ -74,6 +78,11 @@ impl RunningApp {
         &self.shared.name
     }
 
+    /// How much it takes on at once, and for how long.
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
     /// The store of its events.
     pub fn store(&self) -> &Arc<dyn EventStore> {
         &self.shared.store
@@ -101,6 +110,7 @@ impl RunningApp {
         command: A::Command,
         options: CommandOptions,
     ) -> Result<Executed<A, A::Event>, Error<A::Error>> {
+        let _turn = self.shared.in_flight.enter()?;
         give_typed(&self.shared.commands, A::CATEGORY, id, command, options).await
     }
 
@@ -127,6 +137,7 @@ impl RunningApp {
         command: D::Command,
         options: CommandOptions,
     ) -> Result<Executed<D, D::Event>, Error<D::Error>> {
+        let _turn = self.shared.in_flight.enter()?;
         give_typed(&self.shared.commands, D::CATEGORY, id, command, options).await
     }
 
@@ -135,7 +146,8 @@ impl RunningApp {
     /// # Errors
     /// As [`execute`](Self::execute), and [`Error::Unknown`] when there is no such category or command.
     pub async fn dispatch(&self, request: CommandRequest) -> Result<CommandOutcome, Error<Rejection>> {
-        self.shared.commands.give(request).await
+        let _turn = self.shared.in_flight.enter()?;
+        dispatch(&self.shared.commands, request).await
     }
 
     /// The state of an entity, now or then.
@@ -267,7 +279,7 @@ impl RunningApp {
     /// [`QueryError::Denied`] with the reason.
     pub fn permit(&self, principal: &Principal, action: &Action<'_>) -> Result<(), QueryError> {
         (self.shared.permission)(principal, action).map_err(|reason| {
-            let (principal, action) = (principal.name.clone(), action.to_string());
+            let (principal, action) = (principal.name.to_string(), action.to_string());
             QueryError::Denied { principal, action, reason }
         })
     }

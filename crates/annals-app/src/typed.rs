@@ -1,5 +1,6 @@
 //! Commands and answers whose types the caller knows, on their way through what does not.
 
+use crate::dispatch::dispatch;
 use crate::mediator::Commands;
 use crate::{Command, CommandOptions, CommandRequest, DomainError, Error, Event, Executed, Rejection};
 
@@ -20,7 +21,7 @@ where
     let name = command.name();
     let request = CommandRequest::typed(category, id, name, command, options);
     let unexpected = || Error::malformed("the outcome", "middleware answered for another aggregate");
-    match commands.give(request).await {
+    match dispatch(commands, request).await {
         Ok(outcome) => outcome.typed.downcast().map(|done| *done).map_err(|_| unexpected()),
         Err(error) => Err(error.try_map_domain(|Rejection { code, message, source }| {
             let Some(source) = source else {

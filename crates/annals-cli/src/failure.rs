@@ -41,6 +41,12 @@ impl Failure {
         Self { kind: Kind::Refused, message: message.to_string() }
     }
 
+    /// A command was not as it should be: the fields one by one.
+    pub(crate) fn invalid(command: &str, fields: &[impl std::fmt::Display]) -> Self {
+        let fields: String = fields.iter().map(|field| format!("\n  {field}")).collect();
+        Self::usage(format!("{command} is not valid:{fields}"))
+    }
+
     /// Says it on stderr and gives the exit code: 1 failed, 2 wrong usage, 3 refused by the domain.
     pub(crate) fn report(self) -> ExitCode {
         if self.kind == Kind::NobodyReads {
@@ -73,6 +79,7 @@ impl From<Error<Rejection>> for Failure {
     fn from(error: Error<Rejection>) -> Self {
         match error {
             Error::Domain(rejection) => Self::refused(format!("{} ({})", rejection.message, rejection.code)),
+            Error::Invalid { command, invalid } => Self::invalid(&command, invalid.fields()),
             Error::Unknown(_) | Error::Malformed { .. } => Self::usage(error),
             other => Self::new(other),
         }

@@ -11,6 +11,7 @@ mod selection;
 mod session;
 mod store_commands;
 mod table;
+mod trace;
 mod verification;
 
 pub use app_commands::Listening;

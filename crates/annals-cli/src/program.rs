@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals_app::App;
 use annals_core::StoreDrivers;
@@ -16,6 +17,9 @@ use crate::app_commands::AppCommands;
 use crate::session::GlobalOptions;
 use crate::store_commands::StoreCommands;
 use crate::{Failure, Session};
+
+/// So long at most is waited at the end for what still runs.
+const LAST_WAIT: Duration = Duration::from_secs(10);
 
 type Run = Box<dyn FnOnce(&ArgMatches, Session) -> Running + Send>;
 type Running = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
@@ -128,7 +132,10 @@ fn run(matches: &ArgMatches, choose: impl FnOnce(GlobalOptions) -> Result<Runnin
     let result = GlobalOptions::from_arg_matches(matches).map_err(Failure::usage).and_then(|options| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         // Whatever is chosen is made within the runtime, and ends before it does.
-        runtime.block_on(async { choose(options)?.await })
+        let done = runtime.block_on(async { choose(options)?.await });
+        // Code of the application that never returns must not keep the program from ending.
+        runtime.shutdown_timeout(LAST_WAIT);
+        done
     });
     result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }

@@ -69,6 +69,9 @@ impl Remote {
             return Ok(answer.body);
         }
         let (code, detail) = answer.problem();
+        if let Some(fields) = answer.invalid_fields() {
+            return Err(Failure::invalid("the command", &fields));
+        }
         Err(match (answer.status, code) {
             (422, Some(code)) => Failure::refused(format!("{detail} ({code})")),
             (400 | 404, Some(_)) => Failure::usage(detail),
@@ -102,6 +105,15 @@ impl Remote {
 impl RemoteAnswer {
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// The fields that are not as they should be, where that is the problem.
+    fn invalid_fields(&self) -> Option<Vec<String>> {
+        let problem: Value = serde_json::from_slice(&self.body).ok()?;
+        let fields = problem.get("fields").filter(|_| problem.get("code") == Some(&"invalid".into()))?;
+        let text = |field: &Value, name: &str| Some(field.get(name)?.as_str()?.to_owned());
+        let line = |field| Some(format!("{}: {}", text(field, "field")?, text(field, "reason")?));
+        fields.as_array()?.iter().map(line).collect()
     }
 
     /// The code of the problem, where it has one, and what it says.

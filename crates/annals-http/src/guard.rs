@@ -19,12 +19,12 @@ use crate::{Problem, ServeError};
 /// Who is known by which token. Only hashes of the tokens are kept.
 #[derive(Clone, Default)]
 pub struct Tokens {
-    names: Arc<HashMap<blake3::Hash, String>>,
+    known: Arc<HashMap<blake3::Hash, Principal>>,
 }
 
 impl std::fmt::Debug for Tokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} tokens", self.names.len())
+        write!(f, "{} tokens", self.known.len())
     }
 }
 
@@ -32,44 +32,51 @@ impl std::fmt::Debug for Tokens {
 const SHORTEST_TOKEN_BYTES: usize = 16;
 
 impl Tokens {
-    /// Reads a file of lines `NAME TOKEN`; empty lines and those that begin with `#` are passed by.
+    /// Reads a file of lines `NAME TOKEN` or `NAME TOKEN ROLE,ROLE`; empty lines and those that begin with `#` are passed by.
     ///
     /// # Errors
     /// [`ServeError::Tokens`] names the line that is wrong, without its token.
     pub fn read(path: &Path) -> Result<Self, ServeError> {
         let wrong = |reason: String| ServeError::Tokens { path: path.to_owned(), reason };
         let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-        let mut names = HashMap::new();
+        let mut known = HashMap::new();
         for (number, line) in (1..).zip(text.lines().map(str::trim)) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (name, token) = line
-                .split_once(char::is_whitespace)
-                .ok_or_else(|| wrong(format!("line {number}: expected NAME TOKEN, found one word")))?;
-            let token = token.trim();
+            let mut words = line.split_whitespace();
+            let (Some(name), Some(token), roles, None) =
+                (words.next(), words.next(), words.next(), words.next())
+            else {
+                let found = line.split_whitespace().count();
+                return Err(wrong(format!(
+                    "line {number}: expected NAME TOKEN or NAME TOKEN ROLE,ROLE, found words: {found}"
+                )));
+            };
             if token.len() < SHORTEST_TOKEN_BYTES {
                 return Err(wrong(format!(
                     "line {number}: the token of {name:?} has {} bytes, expected at least {SHORTEST_TOKEN_BYTES}",
                     token.len()
                 )));
             }
-            names.insert(blake3::hash(token.as_bytes()), name.to_owned());
+            let roles = roles.into_iter().flat_map(|roles| roles.split(',')).filter(|role| !role.is_empty());
+            let principal = Principal::named(name.to_owned()).with_roles(roles.map(str::to_owned));
+            known.insert(blake3::hash(token.as_bytes()), principal);
         }
-        if names.is_empty() {
+        if known.is_empty() {
             return Err(wrong("it has no tokens, expected lines NAME TOKEN".to_owned()));
         }
-        Ok(Self { names: Arc::new(names) })
+        Ok(Self { known: Arc::new(known) })
     }
 
     /// Whether anybody is known.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.known.is_empty()
     }
 
     /// Looks a token up by its hash, whose comparison takes the same time whatever it holds.
-    fn name_of(&self, token: &str) -> Option<&String> {
-        self.names.get(&blake3::hash(token.as_bytes()))
+    fn owner_of(&self, token: &str) -> Option<&Principal> {
+        self.known.get(&blake3::hash(token.as_bytes()))
     }
 }
 
@@ -99,13 +106,13 @@ impl Guard {
         }
         if !self.tokens.is_empty() {
             let token = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-            let name = token.and_then(|token| self.tokens.name_of(token.trim()));
+            let owner = token.and_then(|token| self.tokens.owner_of(token.trim()));
             let refused = || {
                 let detail =
                     "expected the header \"authorization: Bearer TOKEN\" with a token that is known here";
                 Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
             };
-            return name.map(Principal::named).ok_or_else(refused);
+            return owner.cloned().ok_or_else(refused);
         }
         let host = text(header::HOST).unwrap_or_default();
         if !self.any_host && !is_loopback_host(host) {
@@ -153,12 +160,16 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             Tokens::read(&path)
         };
-        let tokens = read("# staff\nann 0123456789abcdef\n\nbob fedcba9876543210\n").unwrap();
-        assert_eq!(tokens.name_of("fedcba9876543210").map(String::as_str), Some("bob"));
-        assert_eq!(tokens.name_of("guess"), None);
+        let tokens = read("# staff\nann 0123456789abcdef\n\nbob fedcba9876543210 teller,auditor\n").unwrap();
+        let bob = Principal::named("bob").with_roles(["teller", "auditor"]);
+        assert_eq!(tokens.owner_of("fedcba9876543210"), Some(&bob));
+        assert_eq!(tokens.owner_of("0123456789abcdef"), Some(&Principal::named("ann")));
+        assert_eq!(tokens.owner_of("guess"), None);
         let message = |text: &str| read(text).unwrap_err().to_string();
         assert!(message("ann short").contains("line 1") && !message("ann short").contains("\"short\""));
         assert!(message("ann").contains("expected NAME TOKEN"));
+        let spread = message("ann 0123456789abcdef teller, auditor");
+        assert!(spread.contains("found words: 4") && !spread.contains("0123456789abcdef"), "{spread}");
         assert!(message("").contains("no tokens"));
         std::fs::remove_file(&path).unwrap();
     }

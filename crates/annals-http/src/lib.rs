@@ -5,6 +5,7 @@ mod guard;
 mod problem;
 mod routes;
 mod server;
+mod trace_parent;
 
 pub use guard::Tokens;
 pub use problem::Problem;

@@ -87,6 +87,13 @@ impl From<Error<Rejection>> for Problem {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message)
             }
             Error::Panicked { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", detail),
+            Error::Invalid { invalid, .. } => Self::new(StatusCode::BAD_REQUEST, "invalid", detail)
+                .with("fields", invalid.fields().iter().map(|field| json!(field)).collect::<Vec<_>>()),
+            Error::Overloaded { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail),
+            Error::TimedOut { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed-out", detail),
+            Error::Middleware { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "middleware-failed", detail)
+            }
             Error::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", detail),
             Error::VersionMismatch { expected, actual, .. } => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "version-mismatch", detail)

@@ -40,6 +40,7 @@ pub(crate) struct OfType {
     pub(crate) name: Option<LitStr>,
     pub(crate) upcasters: Option<Expr>,
     pub(crate) is_unlocked: bool,
+    pub(crate) validate: Option<Path>,
 }
 
 pub(crate) fn of_type(input: &DeriveInput, attribute: &str) -> Result<OfType> {
@@ -52,9 +53,11 @@ pub(crate) fn of_type(input: &DeriveInput, attribute: &str) -> Result<OfType> {
                 found.upcasters = Some(meta.value()?.parse()?);
             } else if meta.path.is_ident("unlocked") && attribute == "event" {
                 found.is_unlocked = true;
+            } else if meta.path.is_ident("validate") && attribute == "command" {
+                found.validate = Some(meta.value()?.parse()?);
             } else {
-                let expected =
-                    "expected `upcasters = LIST` or `unlocked` on events, or `name = \"…\"` on a struct";
+                let expected = "expected `upcasters = LIST` or `unlocked` on events, `validate = path` on commands, or \
+                                `name = \"…\"` on a struct";
                 return Err(meta.error(expected));
             }
             Ok(())

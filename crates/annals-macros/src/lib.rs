@@ -31,7 +31,9 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 
 /// Implements `Command` (and `Named`) for an enum with a variant per command, or for a struct that is one command.
 ///
-/// A command's name is that of its variant, or `#[command(name = "…")]` on the variant.
+/// - A command's name is that of its variant, or `#[command(name = "…")]` on the variant.
+/// - `#[command(validate = path)]` on the type names a `fn(&Self) -> Result<(), Invalid>` that looks at each command before
+///   anything is loaded for it.
 #[proc_macro_derive(Command, attributes(command, annals))]
 pub fn derive_command(input: TokenStream) -> TokenStream {
     finish(variants::command(&parse_macro_input!(input as DeriveInput)))

@@ -47,9 +47,18 @@ pub(crate) fn command(input: &DeriveInput) -> Result<TokenStream> {
     let named = named(input, "command")?;
     let (krate, ident) = (crate_path(input)?, &input.ident);
     let (generics, arguments, conditions) = input.generics.split_for_impl();
+    let validate = of_type(input, "command")?.validate.map(|path| {
+        quote! {
+            fn validate(&self) -> ::core::result::Result<(), #krate::Invalid> {
+                #path(self)
+            }
+        }
+    });
     Ok(quote! {
         #named
-        impl #generics #krate::Command for #ident #arguments #conditions {}
+        impl #generics #krate::Command for #ident #arguments #conditions {
+            #validate
+        }
     })
 }
 

@@ -1,6 +1,6 @@
 //! The domain: an account, what can be asked of it, what can happen to it.
 
-use annals::{Aggregate, Command, Context, DomainError, Event, State};
+use annals::{Aggregate, Command, Context, DomainError, Event, Invalid, State};
 use serde::{Deserialize, Serialize};
 
 use crate::money::{Amount, Currency, Money};
@@ -105,6 +105,7 @@ pub struct OtherAccount {
 
 /// What can be asked of an account.
 #[derive(Command, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[command(validate = texts_can_be_kept)]
 #[serde(rename_all_fields = "snake_case", deny_unknown_fields)]
 pub enum AccountCommand {
     /// Open it.
@@ -188,6 +189,27 @@ pub enum AccountCommand {
     },
     /// Close it.
     CloseAccount,
+}
+
+/// The longest name of an owner, in characters.
+const LONGEST_OWNER: usize = 200;
+/// The longest text that says what something is for, in characters.
+const LONGEST_PURPOSE: usize = 500;
+
+/// Looks at what would not fit on a statement. What an account allows is decided by the account.
+fn texts_can_be_kept(command: &AccountCommand) -> Result<(), Invalid> {
+    use AccountCommand as C;
+    let invalid = Invalid::new();
+    match command {
+        C::OpenAccount { owner, .. } => invalid.at_most_chars(LONGEST_OWNER, "owner", owner),
+        C::ReceiveTransfer { purpose: Some(purpose), .. }
+        | C::SendTransfer { purpose: Some(purpose), .. } => {
+            invalid.at_most_chars(LONGEST_PURPOSE, "purpose", purpose)
+        }
+        C::ChargeFee { reason: Some(reason), .. } => invalid.at_most_chars(LONGEST_PURPOSE, "reason", reason),
+        _ => invalid,
+    }
+    .into_result()
 }
 
 /// Why the bank says no.

@@ -12,7 +12,7 @@ use super::line::{Entered, Lead, Line, Waiting};
 use super::lines::Lines;
 use super::metadata::LastMetadata;
 use super::repository::{Folded, Repository, StateView};
-use super::{ATTEMPTS, Answered, CommandHandler, Ground, StateHandler};
+use super::{ATTEMPTS, Answered, CommandHandler, Ground, StateHandler, given_up};
 use crate::{
     Aggregate, At, CommandOutcome, CommandRequest, Error, Executed, Named, Rejection, StateDifference,
 };
@@ -234,11 +234,6 @@ fn unanswered<'a, 'g, A: Aggregate>(
         .zip(commands)
         .filter(|(answer, _)| answer.is_none())
         .map(|(answer, given)| (answer, *given))
-}
-
-/// The program stopped in the middle.
-fn given_up() -> StoreError {
-    StoreError::OutcomeUnknown { reason: "the application stopped while the command was decided".to_owned() }
 }
 
 impl<A: Aggregate> CommandHandler for AggregateHandler<A> {

@@ -111,8 +111,7 @@ pub(super) async fn first_answer<C: Command, E: Event>(
     let first_id = given.event_id(command_id, 0);
     let found = store.read(ReadRequest::new(Filter::event_id(first_id)).limit(1)).await?;
     let Some(first) = found.events.into_iter().next() else { return Ok(None) };
-    let metadata = first.metadata().and_then(|json| serde_json::from_slice::<CommandMetadata>(json).ok());
-    if metadata.and_then(|metadata| metadata.command_digest) != given.digest {
+    if CommandMetadata::of(&first).and_then(|metadata| metadata.command_digest) != given.digest {
         return Err(Error::CommandIdReused { command_id: command_id.to_string() });
     }
     if first.category() == ANSWERS {

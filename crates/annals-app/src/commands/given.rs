@@ -1,7 +1,8 @@
 //! A command on its way through its decision, and its events as they are to be stored.
 
 use annals_core::{
-    AppendRequest, CausationId, Clock, EventId, EventType, MAX_APPEND_EVENTS, NewEvent, StreamName, Version,
+    AppendRequest, CausationId, Clock, EventId, EventType, MAX_APPEND_EVENTS, NewEvent, RecordedEvent,
+    StreamName, Version,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub(super) struct Given<C> {
     is_typed: bool,
     /// Whether its answer is recorded also when it makes no events.
     pub(super) records_answer: bool,
+    /// Whether code for it must not hold up the runtime.
+    pub(super) is_apart: bool,
     /// Recorded with its events.
     pub(super) metadata: Bytes,
     /// Tells it from other commands with the same id; only one with an id has it.
@@ -31,12 +34,23 @@ pub(super) struct Given<C> {
 }
 
 /// What is recorded with the events of a command, for the audit trail and to recognise the command again.
-#[derive(Serialize, Deserialize)]
-pub(super) struct CommandMetadata {
-    command: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) command_digest: Option<String>,
-    principal: String,
+#[derive(Deserialize)]
+pub(crate) struct CommandMetadata {
+    pub(crate) command: String,
+    /// Only a command with an id has one.
+    #[serde(default)]
+    pub(crate) command_digest: Option<String>,
+    pub(crate) principal: String,
+    /// What caused the command, where it has an id.
+    #[serde(default)]
+    pub(crate) caused_by: Option<String>,
+}
+
+impl CommandMetadata {
+    /// What is recorded with an event, if a command gave rise to it.
+    pub(crate) fn of(event: &RecordedEvent) -> Option<Self> {
+        serde_json::from_slice(event.metadata()?).ok()
+    }
 }
 
 #[derive(Serialize)]
@@ -45,6 +59,8 @@ struct MetadataToWrite<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     command_digest: Option<&'a str>,
     principal: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caused_by: Option<&'a str>,
 }
 
 impl<C: Command> Given<C> {
@@ -54,7 +70,7 @@ impl<C: Command> Given<C> {
         stream: StreamName,
         last_metadata: &LastMetadata,
     ) -> Result<Self, Error<Rejection>> {
-        let CommandRequest { id, name, options, payload, records_answer, .. } = request;
+        let CommandRequest { id, name, options, payload, records_answer, is_apart, .. } = request;
         let (command, is_typed) = match payload {
             CommandPayload::Typed(command) => (command.downcast::<C>().ok().map(|command| *command), true),
             CommandPayload::Json(json) => {
@@ -67,12 +83,18 @@ impl<C: Command> Given<C> {
             let known = C::NAMES.iter().map(|name| (*name).to_owned()).collect();
             return Err(Error::Unknown(Unknown { kind: "command", name: name.into_owned(), known }));
         };
+        validate(&command)?;
         let digest = options.command_id.as_ref().map(|_| digest_of(&command)).transpose()?;
         let make = || {
             let metadata = MetadataToWrite {
                 command: command.name(),
                 command_digest: digest.as_deref(),
                 principal: &options.principal.name,
+                caused_by: options
+                    .command_id
+                    .as_ref()
+                    .and(options.causation_id.as_ref())
+                    .map(CausationId::as_str),
             };
             let json = serde_json::to_vec(&metadata).map_err(|error| Error::malformed("the metadata", error));
             json.map(Bytes::from)
@@ -81,7 +103,7 @@ impl<C: Command> Given<C> {
             None => last_metadata.of(&command, &options.principal.name, make)?,
             Some(_) => make()?,
         };
-        Ok(Self { stream, id, command, options, is_typed, records_answer, metadata, digest })
+        Ok(Self { stream, id, command, options, is_typed, records_answer, is_apart, metadata, digest })
     }
 
     /// Its name.
@@ -156,7 +178,10 @@ impl<C: Command> Given<C> {
     ) -> NewEvent {
         let mut event = NewEvent::new(stream, event_type).json(payload).metadata(self.metadata.clone());
         if let Some(command_id) = &self.options.command_id {
-            event = event.id(self.event_id(command_id, index)).causation_id(command_id.clone());
+            event = event.id(self.event_id(command_id, index));
+        }
+        if let Some(cause) = self.options.command_id.as_ref().or(self.options.causation_id.as_ref()) {
+            event = event.causation_id(cause.clone());
         }
         if let Some(id) = &self.options.correlation_id {
             event = event.correlation_id(id.clone());
@@ -166,6 +191,13 @@ impl<C: Command> Given<C> {
         }
         event
     }
+}
+
+/// Lets a command look at itself.
+fn validate<C: Command>(command: &C) -> Result<(), Error<Rejection>> {
+    catch_panic(|| command.validate())
+        .map_err(|message| Error::panicked(&format!("the validation of {}", command.name()), message))?
+        .map_err(|invalid| Error::Invalid { command: command.name().to_owned(), invalid })
 }
 
 fn digest_of<C: Named>(command: &C) -> Result<String, Error<Rejection>> {

@@ -10,6 +10,7 @@ use super::aggregate_handler::{AggregateHandler, Answer};
 use super::given::Given;
 use super::repository::Folded;
 use crate::Aggregate;
+use crate::within::apart;
 
 /// So many commands at most are decided together.
 const LARGEST_GROUP: usize = 1_024;
@@ -71,6 +72,10 @@ impl<A: Aggregate> Line<A> {
         let mut state = self.state();
         if state.is_led {
             let (answer, answered) = oneshot::channel();
+            // An entity that never gets on must not keep all who gave up waiting for it.
+            if state.waiting.len() == state.waiting.capacity() {
+                state.waiting.retain(|waiting| !waiting.answer.is_closed());
+            }
             state.waiting.push(Waiting { given, answer });
             return Err(answered);
         }
@@ -97,6 +102,12 @@ impl<A: Aggregate> Drop for Lead<A> {
         let group: Vec<_> = state.waiting.drain(..count).collect();
         drop(state);
         let lead = Self { handler: Arc::clone(&self.handler), line: Arc::clone(&self.line), newest };
-        runtime.spawn(async move { Arc::clone(&lead.handler).answer_group(lead, group).await });
+        let is_apart = group.iter().any(|waiting| waiting.given.is_apart);
+        let answering = async move { Arc::clone(&lead.handler).answer_group(lead, group).await };
+        if is_apart {
+            runtime.spawn(apart(answering));
+        } else {
+            runtime.spawn(answering);
+        }
     }
 }

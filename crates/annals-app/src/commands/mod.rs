@@ -21,11 +21,12 @@ mod repository;
 
 use std::sync::Arc;
 
-use annals_core::{BoxFuture, Clock, EventStore, ReadModelStore, Version};
+use annals_core::{BoxFuture, Clock, EventStore, ReadModelStore, StoreError, Version};
 use bytes::Bytes;
 
 pub(crate) use aggregate_handler::AggregateHandler;
 pub(crate) use decision_handler::{DecisionHandler, Turns};
+pub(crate) use given::CommandMetadata;
 pub(crate) use handlers::Handlers;
 pub use repository::StateView;
 pub(crate) use repository::{Folded, first_visible};
@@ -45,6 +46,11 @@ pub(crate) struct Ground {
 
 /// How often a command is decided again when others were faster.
 const ATTEMPTS: u32 = 16;
+
+/// The program stopped in the middle.
+pub(crate) fn given_up() -> StoreError {
+    StoreError::OutcomeUnknown { reason: "the application stopped while the command was decided".to_owned() }
+}
 
 /// What decides some of the commands of a category, its type forgotten.
 pub(crate) trait CommandHandler: Send + Sync {

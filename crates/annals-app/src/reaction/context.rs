@@ -2,6 +2,7 @@
 
 use annals_core::{CausationId, CorrelationId, EventId, RecordedEvent};
 
+use crate::dispatch::dispatch;
 use crate::mediator::Commands;
 use crate::typed::give_typed;
 use crate::{
@@ -42,7 +43,7 @@ impl ReactionContext {
     }
 
     /// What a command carries that the reaction gives because of the event: the correlation id of the event, or the event's id
-    /// where it has none; the principal `reaction:NAME`; and a command id made of reaction, event and `label`, so that giving it
+    /// where it has none; the event's id as what caused it; the principal `reaction:NAME`; and a command id made of reaction, event and `label`, so that giving it
     /// again changes nothing. Each command to one entity needs a label of its own.
     pub fn command_options(&self, label: &str) -> CommandOptions {
         let scope = format!("annals reaction {}", self.reaction);
@@ -56,7 +57,11 @@ impl ReactionContext {
 
     /// What every command carries that is given because of the event.
     pub(crate) fn options(&self) -> CommandOptions {
-        CommandOptions { correlation_id: self.correlation.clone(), ..CommandOptions::default() }
+        CommandOptions {
+            correlation_id: self.correlation.clone(),
+            causation_id: CausationId::new(self.event.to_string()).ok(),
+            ..CommandOptions::default()
+        }
     }
 
     /// Gives a command to an entity because of the event, as [`command_options`](Self::command_options) says. It goes the way of
@@ -79,6 +84,6 @@ impl ReactionContext {
     /// # Errors
     /// As [`RunningApp::dispatch`](crate::RunningApp::dispatch).
     pub async fn dispatch(&self, request: CommandRequest) -> Result<CommandOutcome, Error<Rejection>> {
-        self.commands.give(request).await
+        dispatch(&self.commands, request).await
     }
 }

@@ -78,7 +78,15 @@ impl Reactor {
         };
         let (name, position) = (self.name(), task.event.position().get());
         let is_last = self.reaction.retry().delay_after(task.attempt).is_none();
-        tracing::warn!(reaction = name, position, attempt = task.attempt, is_last, error, "reaction failed");
+        tracing::warn!(
+            reaction = name,
+            position,
+            attempt = task.attempt,
+            is_last,
+            correlation_id = task.event.correlation_id(),
+            error,
+            "reaction failed"
+        );
         if !is_last {
             return (task, Outcome::Failed(error));
         }

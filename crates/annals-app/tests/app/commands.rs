@@ -235,7 +235,7 @@ async fn permission_and_middleware_stand_before_the_aggregate() {
     let counter = Arc::clone(&seen);
     let app = world
         .app()
-        .permission(|principal, action| match (principal.name.as_str(), action) {
+        .permission(|principal, action| match (&*principal.name, action) {
             ("ann", _) => Ok(()),
             (_, annals_app::Action::Command { name: "Reset", .. }) => Err("only ann may".to_owned()),
             _ => Ok(()),

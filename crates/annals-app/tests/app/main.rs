@@ -8,6 +8,7 @@ mod decisions;
 mod derived;
 mod domain;
 mod keeping;
+mod middleware;
 mod odd_store;
 mod past;
 mod processes;

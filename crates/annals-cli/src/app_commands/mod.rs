@@ -15,6 +15,7 @@ use clap::Subcommand;
 
 pub use serve::Listening;
 
+use crate::trace::Trace;
 use crate::verification::{self, Verify};
 use crate::{Failure, Session, compaction};
 
@@ -37,6 +38,8 @@ pub(crate) enum AppCommands {
     Step(step::Step),
     /// Show the events, oldest first, or those of an entity as a test
     Events(events::Events),
+    /// Show what came of what: the events of a correlation, each below the one that caused it
+    Trace(Trace),
     /// Show where each projection stands, and look after them
     Projections(projections::Projections),
     /// Show where each reaction stands, and settle the events that one has given up
@@ -62,6 +65,7 @@ impl AppCommands {
             Self::Diff(diff) => diff.run(session).await,
             Self::Step(step) => step.run(session).await,
             Self::Events(events) => events.run(session).await,
+            Self::Trace(trace) => trace.run(session).await,
             Self::Projections(projections) => projections.run(session).await,
             Self::Reactions(reactions) => reactions.run(session).await,
             Self::Rebuild(rebuild) => rebuild.run(session).await,

@@ -22,7 +22,7 @@ pub struct Listening {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4000", value_parser = parse_address)]
     listen: SocketAddr,
-    /// A file of lines NAME TOKEN: whoever sends `authorization: Bearer TOKEN` is let in as NAME
+    /// A file of lines NAME TOKEN [ROLE,ROLE]: whoever sends `authorization: Bearer TOKEN` is let in as NAME
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
     /// Listen beyond this machine although no tokens are set

@@ -7,6 +7,7 @@ use annals_core::{Position, ReadFrom, StreamName, StreamSummary, Version};
 use clap::{Args, Subcommand};
 
 use crate::selection::{self, Selection, Span};
+use crate::trace::Trace;
 use crate::verification::{self, Verify};
 use crate::{Failure, Session, compaction};
 
@@ -24,6 +25,8 @@ pub(crate) enum StoreCommands {
     Streams(Streams),
     /// Show events as they are stored, until Ctrl-C
     Tail(Tail),
+    /// Show what came of what: the events of a correlation, each below the one that caused it
+    Trace(Trace),
     /// Write all events, a CloudEvent in JSON a line
     Export(transfer::Export),
     /// Store events that `export` wrote; those that are stored already are passed by
@@ -89,6 +92,7 @@ impl StoreCommands {
             Self::Tail(Tail { selection, after }) => {
                 selection::follow(&session, selection.filter(), after).await
             }
+            Self::Trace(trace) => trace.run(session).await,
             Self::Export(export) => export.run(session).await,
             Self::Import(import) => import.run(session).await,
             Self::Verify(verify) => verification::verify(&session, verify).await,

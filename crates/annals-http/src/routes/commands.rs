@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{ANNALS_POSITION, Service, entity_tag, number};
-use crate::Problem;
+use crate::{Problem, trace_parent};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const CORRELATION_ID: HeaderName = HeaderName::from_static("annals-correlation-id");
@@ -44,12 +44,16 @@ pub(super) async fn execute(
 ) -> Result<Response, Problem> {
     let Path((category, id, name)) = path?;
     let options = options(&headers, principal)?;
+    // What came as a header, or as a trace id, can be one.
+    let correlation_id = options.correlation_id.as_ref();
+    let correlation_id = correlation_id.and_then(|id| HeaderValue::try_from(id.as_str()).ok());
     let request = CommandRequest::json(&category, &id, &name, body?, options);
-    // A command once begun is finished, even when the client goes away meanwhile.
-    let app = service.app.clone();
-    let outcome = tokio::spawn(async move { app.dispatch(request).await }).await;
-    let outcome = outcome.map_err(Problem::unanswered)??;
-    answer(&outcome)
+    let outcome = service.app.dispatch_within(request, service.app.limits().time).await;
+    let mut response = outcome.map_err(Problem::from).and_then(|done| answer(&done)).into_response();
+    if let Some(id) = correlation_id {
+        response.headers_mut().insert(CORRELATION_ID, id);
+    }
+    Ok(response)
 }
 
 fn options(headers: &HeaderMap, principal: Principal) -> Result<CommandOptions, Problem> {
@@ -63,6 +67,8 @@ fn options(headers: &HeaderMap, principal: Principal) -> Result<CommandOptions, 
     if let Some(id) = text(headers, &CORRELATION_ID)? {
         let id = CorrelationId::new(id).map_err(|error| wrong(&CORRELATION_ID, error.to_string()))?;
         options.correlation_id = Some(id);
+    } else if let Some(id) = trace_parent::trace_id(headers) {
+        options.correlation_id = CorrelationId::new(id).ok();
     }
     if let Some(moment) = text(headers, &OCCURRED_AT)? {
         let moment: Timestamp = moment.parse().map_err(|error| wrong(&OCCURRED_AT, format!("{error}")))?;

@@ -25,9 +25,6 @@ use tokio::sync::{Semaphore, watch};
 use crate::Problem;
 use crate::guard::{self, Guard};
 
-/// The largest body of a request, in bytes.
-const MAX_BODY_BYTES: usize = 1 << 20;
-
 /// The position of a write, or up to which an answer counts.
 const ANNALS_POSITION: HeaderName = HeaderName::from_static("annals-position");
 /// Whether an answer must count every event stored by now: `true`.
@@ -46,6 +43,7 @@ pub(crate) struct Service {
 }
 
 pub(crate) fn router(app: RunningApp, guard: Guard, stopped: watch::Receiver<bool>) -> Router {
+    let most_bytes = app.limits().body_bytes;
     let as_of = Arc::new(Semaphore::new(as_of::AT_ONCE));
     Router::new()
         .route("/", get(health::index))
@@ -66,7 +64,7 @@ pub(crate) fn router(app: RunningApp, guard: Guard, stopped: watch::Receiver<boo
         .route("/reactions/{reaction}/dead-letters/{position}/{what}", post(reactions::settle))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(DefaultBodyLimit::max(most_bytes))
         .layer(middleware::from_fn_with_state(guard, guard::check))
         .with_state(Service { app, stopped, as_of })
 }

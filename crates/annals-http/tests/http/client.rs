@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use annals_app::App;
 use annals_core::{EventStore, MemoryStore};
 use annals_http::{ServeOptions, Server};
 use annals_sqlite::SqliteReadModels;
@@ -24,6 +25,10 @@ impl Service {
     }
 
     pub(crate) fn with(options: ServeOptions) -> Self {
+        Self::of(crate::domain::app(), options)
+    }
+
+    pub(crate) fn of(app: App, options: ServeOptions) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -32,7 +37,7 @@ impl Service {
             runtime.block_on(async move {
                 let store: Arc<dyn EventStore> = Arc::new(MemoryStore::default());
                 let models = Arc::new(SqliteReadModels::temporary().unwrap());
-                let app = crate::domain::app().start(store, models).await.unwrap();
+                let app = app.start(store, models).await.unwrap();
                 let server = Server::bind(app, "127.0.0.1:0".parse().unwrap(), options).await.unwrap();
                 tell.send(server.address()).unwrap();
                 server.run(async { drop(stopped.await) }).await.unwrap();

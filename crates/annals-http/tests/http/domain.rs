@@ -1,9 +1,10 @@
 //! The smallest domain that a web service can be tested with: jars that coins are put into.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use annals_app::{
-    Action, Aggregate, App, Command, Context, DomainError, Event, Projection, Query, QueryContext,
+    Action, Aggregate, App, Command, Context, DomainError, Event, Invalid, Projection, Query, QueryContext,
     QueryError, Reaction, ReactionContext, RetryPolicy, State, decode_event,
 };
 use annals_core::{BoxError, Filter, ReadModelTx, RecordedEvent, params};
@@ -18,9 +19,18 @@ pub(crate) enum JarEvent {
 
 #[derive(Command, Serialize, Deserialize)]
 #[annals(crate = annals_app)]
+#[command(validate = can_be_carried)]
 pub(crate) enum JarCommand {
     PutCoinsIn { coins: u32 },
 }
+
+fn can_be_carried(JarCommand::PutCoinsIn { coins }: &JarCommand) -> Result<(), Invalid> {
+    let reason = || format!("must be at most a million, found {coins}");
+    Invalid::new().unless(*coins <= 1_000_000, "coins", reason).into_result()
+}
+
+/// Coins for jars that stick are not put in before this is set.
+pub(crate) static LOOSE: AtomicBool = AtomicBool::new(false);
 
 #[derive(Debug, thiserror::Error, DomainError)]
 #[annals(crate = annals_app)]
@@ -41,7 +51,10 @@ impl Aggregate for Jar {
     type Event = JarEvent;
     type Error = JarError;
 
-    fn handle(&self, command: &JarCommand, _: &Context) -> Result<Vec<JarEvent>, JarError> {
+    fn handle(&self, command: &JarCommand, context: &Context) -> Result<Vec<JarEvent>, JarError> {
+        while context.id.starts_with("sticky") && !LOOSE.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let JarCommand::PutCoinsIn { coins } = *command;
         let room = 1_000 - self.coins;
         if coins > room {

@@ -6,4 +6,5 @@ mod client;
 mod domain;
 mod guard;
 mod live;
+mod middleware;
 mod requests;

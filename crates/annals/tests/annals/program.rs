@@ -197,3 +197,29 @@ fn a_reader_that_leaves_early_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }
+
+#[test]
+fn what_came_of_what_is_shown_as_a_tree() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let id = |n: u8| format!("00000000-0000-4000-8000-00000000000{n}");
+    // Two begin it; the first causes two more, of which the first causes one.
+    let line = |n: u8, cause: Option<u8>| {
+        let cause = cause.map(|cause| format!(r#""causationid":"{}","#, id(cause))).unwrap_or_default();
+        let (id, source) = (id(n), "annals");
+        format!(
+            r#"{{"specversion":"1.0","id":"{id}","source":"{source}","subject":"a-{n}","type":"E{n}",{cause}"correlationid":"c","data":{{}}}}"#
+        )
+    };
+    let lines = [line(1, None), line(2, None), line(3, Some(1)), line(4, Some(1)), line(5, Some(3))];
+    std::fs::write(folder.join("events.jsonl"), lines.join("\n") + "\n").unwrap();
+    json(folder, &["import", "events.jsonl"]);
+    let names = |text: &str| -> Vec<String> {
+        let cells = text.lines().skip(2).map(|line| line.split("  a-").next().unwrap().trim_end());
+        cells.map(str::to_owned).collect()
+    };
+    let tree = text(folder, &["trace", "c", "--table"]);
+    assert_eq!(names(&tree), ["E1", "└ E3", "  └ E5", "└ E4", "E2"], "{tree}");
+    assert_eq!(text(folder, &["trace", &id(5), "--table"]), tree);
+    fails(folder, &["trace", "d"], 1);
+}

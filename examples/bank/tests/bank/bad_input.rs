@@ -44,6 +44,23 @@ fn names_and_amounts_that_cannot_be_are_refused() {
 }
 
 #[test]
+fn texts_that_cannot_be_kept_are_named_field_by_field() {
+    let place = Place::new();
+    let long = "é".repeat(201);
+    let opening = ["execute", "account", "1", "OpenAccount", &format!("owner={long}")];
+    let said = place.fails(&opening, 2);
+    let field = "  owner: must have at most 200 characters, found 201\n";
+    assert_eq!(said, format!("error: OpenAccount is not valid:\n{field}"));
+    let serving = place.serve();
+    let said = place.fails(&[&opening[..], &["--server", &serving.url]].concat(), 2);
+    assert_eq!(said, format!("error: the command is not valid:\n{field}"));
+    drop(serving);
+    place.json(&["execute", "account", "1", "OpenAccount", &format!("owner={}", "é".repeat(200))]);
+    let fee = ["execute", "account", "1", "ChargeFee", "amount=1.00", &format!("reason={}", "x".repeat(501))];
+    assert!(place.fails(&fee, 2).contains("  reason: must have at most 500 characters"));
+}
+
+#[test]
 fn places_that_are_no_store_are_refused_untouched() {
     let place = Place::new();
     let file = place.write("letter.txt", "dear");
@@ -117,11 +134,11 @@ fn a_full_disk_is_said_and_loses_nothing() {
         small.json(&["import", &synthetic()]);
         let before = small.json(&["query", "Balances"]);
         std::fs::write(disk.join("ballast"), vec![7; 8 << 20]).unwrap_err();
-        let opening = ["execute", "account", "large", "OpenAccount"];
-        let owner = format!("owner={}", "x".repeat(120_000));
+        let transfer = ["execute", "account", "18", "ReceiveTransfer", "amount=1.00"];
+        let from = format!(r#"from:={{"bank":"{}","account":"1"}}"#, "x".repeat(120_000));
         let mut refused = None;
         for _ in 0..40 {
-            let run = small.run(&[&opening[..], &[&owner]].concat());
+            let run = small.run(&[&transfer[..], &[&from]].concat());
             if run.code != Some(0) {
                 refused = Some(run.stderr);
                 break;

@@ -137,3 +137,27 @@ fn what_was_acknowledged_survives_a_killed_service() {
     }
     assert_eq!(place.json(&["query", "BalanceOf", "account=new"])["transactions"], expected);
 }
+
+#[test]
+fn what_came_of_a_request_can_be_traced() {
+    let place = Place::new();
+    let serving = place.serve();
+    let give = |command: &str, body: &str| {
+        let url = format!("{}/commands/account/1/{command}", serving.url);
+        let trace = [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")];
+        let (status, headers, _) = send(&url, &trace, Some(body));
+        (status, headers["annals-correlation-id"].to_str().unwrap().to_owned())
+    };
+    let (status, trace) = give("OpenAccount", r#"{"owner":"Ann"}"#);
+    assert_eq!((status, trace.as_str()), (200, "4bf92f3577b34da6a3ce929d0e0e4736"));
+    assert_eq!(give("DepositMoney", r#"{"amount":"5.00"}"#).0, 200);
+    let rows = place.json(&["trace", &trace]);
+    let told: Vec<_> = rows.as_array().unwrap().iter().map(|row| (&row["event"], &row["command"])).collect();
+    let expected = [["AccountOpened", "OpenAccount"], ["MoneyDeposited", "DepositMoney"]];
+    let expected = expected.map(|pair| pair.map(serde_json::Value::from));
+    assert_eq!(told, expected.each_ref().map(|[event, command]| (event, command)));
+    let id = rows[1]["id"].as_str().unwrap();
+    assert_eq!(place.json(&["trace", id]), rows);
+    let none = place.fails(&["trace", "elsewhere"], 1);
+    assert!(none.contains("there is no event or correlation id \"elsewhere\""), "{none}");
+}

@@ -117,7 +117,7 @@ async fn a_command_of_a_reaction_is_given_once_and_tells_why() {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let named = Arc::clone(&seen);
     let app = app(Mirror).permission(move |principal, _| {
-        named.lock().unwrap().push(principal.name.clone());
+        named.lock().unwrap().push(principal.name.to_string());
         Ok(())
     });
     let running = start(&world, app).await;
