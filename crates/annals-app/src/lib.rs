@@ -84,7 +84,9 @@ pub use reissue::{ReissueError, ReissuedCommand, Reissues};
 pub use running::{Ask, RunningApp};
 pub use seen::SeenDifference;
 pub use state::State;
-pub use test_kit::{Decided, Given, GivenProjection, given, given_projection, given_stored};
+pub use test_kit::{
+    Decided, Given, GivenDecision, GivenProjection, given, given_decision, given_projection, given_stored,
+};
 #[cfg(feature = "simulation")]
 pub use test_kit::{Happening, Simulated, Simulation, SimulationReport, simulate};
 pub use upcast::{Decoded, DecodedEvents, StoredForm, Upcaster, decode_event, decode_events};

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Event, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[event(unlocked)]
 #[annals(crate = annals_app)]
-enum CourseEvent {
+pub(crate) enum CourseEvent {
     CourseDefined {
         #[event(tag = "course")]
         course: String,
@@ -31,14 +31,14 @@ enum CourseEvent {
 
 #[derive(Command, Serialize, Deserialize, Debug, Clone)]
 #[annals(crate = annals_app)]
-enum CourseCommand {
+pub(crate) enum CourseCommand {
     DefineCourse { places: usize },
     SubscribeStudent { student: String },
 }
 
 #[derive(Debug, thiserror::Error, DomainError, PartialEq)]
 #[annals(crate = annals_app)]
-enum CourseError {
+pub(crate) enum CourseError {
     #[error("there is no course {0}")]
     NoSuchCourse(String),
     #[error("the course is full")]
@@ -51,11 +51,11 @@ enum CourseError {
 
 /// A course takes so many students, and a student so many courses: no single entity knows both.
 #[derive(Clone, Debug)]
-struct Subscription {
+pub(crate) struct Subscription {
     course: String,
     student: Option<String>,
     places: Option<usize>,
-    students: Vec<String>,
+    pub(crate) students: Vec<String>,
     courses: usize,
 }
 
@@ -116,21 +116,21 @@ impl Decision for Subscription {
 #[derive(Event, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[event(unlocked)]
 #[annals(crate = annals_app)]
-struct InvoiceCreated {
-    number: u64,
+pub(crate) struct InvoiceCreated {
+    pub(crate) number: u64,
 }
 
 #[derive(Command, Serialize, Deserialize, Debug, Clone)]
 #[annals(crate = annals_app)]
-struct CreateInvoice {}
+pub(crate) struct CreateInvoice {}
 
 #[derive(Debug, thiserror::Error, DomainError)]
 #[annals(crate = annals_app)]
-enum NoReason {}
+pub(crate) enum NoReason {}
 
 /// Invoices are numbered without gaps: only the last one needs to be known.
 #[derive(Clone)]
-struct NextInvoice {
+pub(crate) struct NextInvoice {
     last: u64,
     taken: u64,
 }
@@ -166,7 +166,7 @@ async fn start_on(store: &Arc<dyn EventStore>) -> RunningApp {
     app.start(Arc::clone(store), models).await.unwrap()
 }
 
-fn subscribe(student: &str) -> CourseCommand {
+pub(crate) fn subscribe(student: &str) -> CourseCommand {
     CourseCommand::SubscribeStudent { student: student.to_owned() }
 }
 

@@ -1,5 +1,7 @@
 //! The test kit fails when it should, and says what differs.
 
+mod decisions;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -214,7 +216,7 @@ fn an_answer_that_is_wrong_in_every_way_is_shown_once() {
             "the answer to CountOf is not as expected when all events come in one batch, nor when"
         )
     );
-    assert!(first.contains(", nor after a rebuild (crates/annals-app/tests/app/test_kit.rs:"), "{first}");
+    assert!(first.contains(", nor after a rebuild (crates/annals-app/tests/app/test_kit/mod.rs:"), "{first}");
     assert_eq!(difference, "- expected\n+ found\n  (\n-     6,\n+     5,\n      2,\n  )");
 }
 
