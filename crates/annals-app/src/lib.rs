@@ -85,7 +85,8 @@ pub use running::{Ask, RunningApp};
 pub use seen::SeenDifference;
 pub use state::State;
 pub use test_kit::{
-    Decided, Given, GivenDecision, GivenProjection, given, given_decision, given_projection, given_stored,
+    Decided, Given, GivenDecision, GivenProcess, GivenProjection, given, given_decision, given_process,
+    given_projection, given_stored,
 };
 #[cfg(feature = "simulation")]
 pub use test_kit::{Happening, Simulated, Simulation, SimulationReport, simulate};

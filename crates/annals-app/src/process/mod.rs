@@ -16,7 +16,9 @@ use annals_core::{Filter, RecordedEvent};
 
 pub(crate) use follow::{AnyProcess, Process};
 pub use instance::ProcessError;
+pub(crate) use instance::{Instance, StepTaken, Take};
 pub use steps::Steps;
+pub(crate) use steps::{StepCommand, When};
 pub(crate) use timers::Timers;
 pub(crate) use work::open_processes as answer_open_processes;
 pub use work::{OpenCommand, OpenProcess, OpenProcesses, OpenTimer, Work};

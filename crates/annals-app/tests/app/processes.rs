@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Event, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[event(unlocked)]
 #[annals(crate = annals_app)]
-enum PurseEvent {
+pub(crate) enum PurseEvent {
     Put { amount: i64 },
     Taken { amount: i64 },
     GiftWished { gift: String, to: String, amount: i64 },
@@ -25,7 +25,7 @@ enum PurseEvent {
 
 #[derive(Command, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[annals(crate = annals_app)]
-enum PurseCommand {
+pub(crate) enum PurseCommand {
     Put { amount: i64 },
     Take { amount: i64 },
     WishGift { gift: String, to: String, amount: i64 },
@@ -33,7 +33,7 @@ enum PurseCommand {
 
 #[derive(Debug, thiserror::Error, DomainError, PartialEq)]
 #[annals(crate = annals_app)]
-enum PurseError {
+pub(crate) enum PurseError {
     #[error("there is not so much in it")]
     TooLittle,
     #[error("it is sewn up")]
@@ -42,7 +42,7 @@ enum PurseError {
 
 #[derive(Default, Clone, Serialize, Deserialize, State, Debug, PartialEq)]
 #[annals(crate = annals_app)]
-struct Purse {
+pub(crate) struct Purse {
     content: i64,
 }
 
@@ -75,18 +75,18 @@ impl Aggregate for Purse {
 #[derive(Event, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[event(unlocked)]
 #[annals(crate = annals_app)]
-enum Wish {
+pub(crate) enum Wish {
     GiftWished { gift: String, to: String, amount: i64 },
 }
 
 /// Takes a gift out of one purse and puts it into another; what cannot be put goes back. Waits for money for a minute.
 #[derive(Default, Clone, Serialize, Deserialize, State, Debug, PartialEq)]
 #[annals(crate = annals_app)]
-struct Gift {
+pub(crate) struct Gift {
     from: String,
     to: String,
     amount: i64,
-    ended: Option<String>,
+    pub(crate) ended: Option<String>,
 }
 
 impl ProcessManager for Gift {

@@ -1,6 +1,7 @@
 //! The test kit fails when it should, and says what differs.
 
 mod decisions;
+mod processes;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,8 +18,8 @@ use crate::domain::{CountOf, Counter, CounterCommand, CounterEvent, Counts, Sum,
 use crate::simulation::{ForgetfulSum, SumOfAll, sum_of_all};
 
 /// What a test says when it fails; nothing when it passes.
-pub(crate) fn failure(test: impl FnOnce() + std::panic::UnwindSafe) -> Option<String> {
-    let payload = std::panic::catch_unwind(test).err()?;
+pub(crate) fn failure(test: impl FnOnce()) -> Option<String> {
+    let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).err()?;
     let text = payload.downcast_ref::<String>().cloned();
     text.or(payload.downcast_ref::<&str>().map(|text| (*text).to_owned()))
 }
@@ -190,7 +191,7 @@ fn events() -> [(&'static str, CounterEvent); 4] {
 /// What a test says that waits.
 fn async_failure(test: impl Future<Output = ()>) -> Option<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    failure(std::panic::AssertUnwindSafe(|| runtime.block_on(test)))
+    failure(|| runtime.block_on(test))
 }
 
 #[tokio::test]
