@@ -89,6 +89,6 @@ pub use test_kit::{
     given_projection, given_stored,
 };
 #[cfg(feature = "simulation")]
-pub use test_kit::{Happening, Simulated, Simulation, SimulationReport, simulate};
+pub use test_kit::{Happening, Simulated, Simulation, SimulationReport, Unsettled, simulate};
 pub use upcast::{Decoded, DecodedEvents, StoredForm, Upcaster, decode_event, decode_events};
 pub use what_if::{Edit, WhatIfError, what_if};

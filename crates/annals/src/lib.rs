@@ -44,7 +44,7 @@ pub use annals_core::{
 };
 
 #[cfg(feature = "simulation")]
-pub use annals_app::{Happening, Simulated, Simulation, SimulationReport};
+pub use annals_app::{Happening, Simulated, Simulation, SimulationReport, Unsettled};
 #[cfg(feature = "cli")]
 pub use annals_cli as cli;
 #[cfg(feature = "http")]

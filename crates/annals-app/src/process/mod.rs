@@ -21,6 +21,8 @@ pub use steps::Steps;
 pub(crate) use steps::{StepCommand, When};
 pub(crate) use timers::Timers;
 pub(crate) use work::open_processes as answer_open_processes;
+#[cfg(feature = "simulation")]
+pub(crate) use work::{DueTimer, due_timers};
 pub use work::{OpenCommand, OpenProcess, OpenProcesses, OpenTimer, Work};
 
 use crate::{Begin, Context, Event, OutcomeEvent, State};

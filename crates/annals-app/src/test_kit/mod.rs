@@ -19,4 +19,4 @@ pub use decision::{GivenDecision, given_decision};
 pub use process::{GivenProcess, given_process};
 pub use projection::{GivenProjection, given_projection};
 #[cfg(feature = "simulation")]
-pub use simulation::{Happening, Simulated, Simulation, SimulationReport, simulate};
+pub use simulation::{Happening, Simulated, Simulation, SimulationReport, Unsettled, simulate};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use annals_app::{
-    Action, Aggregate, App, At, Command, Context, DomainError, Event, Happened, OpenProcesses,
+    Action, Aggregate, App, At, Begin, Command, Context, DomainError, Event, Happened, OpenProcesses,
     ProcessManager, ReactionState, RunningApp, State, Steps,
 };
 use annals_core::{
@@ -91,6 +91,7 @@ pub(crate) struct Gift {
 
 impl ProcessManager for Gift {
     const NAME: &'static str = "gift";
+    const BEGIN: Begin = Begin::History;
     type Event = Wish;
 
     fn key(Wish::GiftWished { gift, .. }: &Wish, _: &RecordedEvent) -> Option<String> {
