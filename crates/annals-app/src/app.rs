@@ -302,7 +302,11 @@ impl App {
         let is_passive = self.is_passive || is_replay(&*store).await.map_err(ProjectionError::from)?;
         let reactors = open_reactions(&store, &models, &commands, self.reactions)?;
         if !is_passive {
-            join_all(reactors.values().map(|reactor| reactor.begin())).await;
+            let begun = reactors.values().map(|reactor| async move {
+                let name = reactor.name();
+                reactor.begin().await.map_err(|source| StartError::NotBegun { name, source })
+            });
+            join_all(begun).await.into_iter().collect::<Result<(), _>>()?;
         }
         let shared = Shared {
             name: self.name,

@@ -94,9 +94,12 @@ pub use reissue::{ReissueError, ReissuedCommand, Reissues};
 pub use running::{Ask, RunningApp};
 pub use seen::SeenDifference;
 pub use state::State;
-pub use test_kit::{Decided, Given, GivenProjection, given, given_projection, given_stored};
+pub use test_kit::{
+    Decided, Given, GivenDecision, GivenProcess, GivenProjection, given, given_decision, given_process,
+    given_projection, given_stored,
+};
 #[cfg(feature = "simulation")]
-pub use test_kit::{Happening, Simulated, Simulation, SimulationReport, simulate};
+pub use test_kit::{Happening, Simulated, Simulation, SimulationReport, Unsettled, simulate};
 pub use trace::{MOST_TRACED_EVENTS, Trace, TracedEvent, trace};
 pub use upcast::{Decoded, DecodedEvents, StoredForm, Upcaster, decode_event, decode_events};
 pub use what_if::{Edit, WhatIfError, what_if};

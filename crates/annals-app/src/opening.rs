@@ -62,6 +62,14 @@ pub enum StartError {
         /// The rule.
         source: NameError,
     },
+    /// The store did not take where a new reaction or process manager begins.
+    #[error("{name:?} cannot begin, so events would be missed: {source}; start again when that is mended")]
+    NotBegun {
+        /// Its name.
+        name: &'static str,
+        /// What the store said.
+        source: annals_core::AppendError,
+    },
     /// A projection cannot be opened.
     #[error(transparent)]
     Projection(#[from] ProjectionError),

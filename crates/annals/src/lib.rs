@@ -20,16 +20,17 @@ pub use annals_app::{
     Action, Aggregate, Answer, AnswerEvent, App, Ask, At, Begin, ChangingEvent, Command, CommandOptions,
     CommandOutcome, CommandRequest, CommandService, Context, DeadLetter, Decided, Decision, DecodeExt,
     Decoded, DecodedEvents, DeriveExt, Derived, DerivedError, DomainError, Edit, Error, Event, Executed,
-    FailedEvent, FieldChange, Freshness, GapProof, GapVerdict, Given, GivenProjection, Happened, Invalid,
-    InvalidField, KeyedProjection, Limits, MOST_EXCEPTIONS, MOST_FRESH_EVENTS, MOST_TRACED_EVENTS, Named,
-    OpenCommand, OpenProcess, OpenProcesses, OpenTimer, OutcomeEvent, ParkedKey, Permission, Principal,
-    ProcessError, ProcessManager, Projection, ProjectionError, ProjectionState, ProjectionStatus, Query,
-    QueryContext, QueryError, Reaction, ReactionContext, ReactionError, ReactionState, ReactionStatus,
-    RebuildProgress, Rebuilt, ReissueError, ReissuedCommand, Reissues, Rejection, RetryPolicy, RunningApp,
-    Scope, SeenDifference, SkippedEvent, StartError, State, StateDifference, StateView, Steps, StoredForm,
-    Trace, TracedEvent, Unknown, UnreadableEvent, Upcaster, VerifiedAgainst, WhatIfError, Window, Work,
-    codec, decode_event, decode_events, derive_from, derive_from_history, event_lock, given, given_stored,
-    merge_derived, merge_derived_in_order, state, trace, what_if,
+    FailedEvent, FieldChange, Freshness, GapProof, GapVerdict, Given, GivenDecision, GivenProcess,
+    GivenProjection, Happened, Invalid, InvalidField, KeyedProjection, Limits, MOST_EXCEPTIONS,
+    MOST_FRESH_EVENTS, MOST_TRACED_EVENTS, Named, OpenCommand, OpenProcess, OpenProcesses, OpenTimer,
+    OutcomeEvent, ParkedKey, Permission, Principal, ProcessError, ProcessManager, Projection,
+    ProjectionError, ProjectionState, ProjectionStatus, Query, QueryContext, QueryError, Reaction,
+    ReactionContext, ReactionError, ReactionState, ReactionStatus, RebuildProgress, Rebuilt, ReissueError,
+    ReissuedCommand, Reissues, Rejection, RetryPolicy, RunningApp, Scope, SeenDifference, SkippedEvent,
+    StartError, State, StateDifference, StateView, Steps, StoredForm, Trace, TracedEvent, Unknown,
+    UnreadableEvent, Upcaster, VerifiedAgainst, WhatIfError, Window, Work, codec, decode_event,
+    decode_events, derive_from, derive_from_history, event_lock, given, given_decision, given_process,
+    given_stored, merge_derived, merge_derived_in_order, state, trace, what_if,
 };
 pub use annals_core::{
     AppendCondition, AppendError, AppendReceipt, AppendRequest, BoxError, BoxFuture, Category, CausationId,
@@ -44,7 +45,7 @@ pub use annals_core::{
 };
 
 #[cfg(feature = "simulation")]
-pub use annals_app::{Happening, Simulated, Simulation, SimulationReport};
+pub use annals_app::{Happening, Simulated, Simulation, SimulationReport, Unsettled};
 #[cfg(feature = "cli")]
 pub use annals_cli as cli;
 #[cfg(feature = "http")]

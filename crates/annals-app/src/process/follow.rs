@@ -54,15 +54,20 @@ pub(crate) trait AnyProcess: AnyReaction {
 }
 
 /// What is to be taken in, each with the process that it is for.
-type Taken<P> = Vec<(String, Take<<P as ProcessManager>::Event>)>;
+pub(crate) type Taken<P> = Vec<(String, Take<<P as ProcessManager>::Event>)>;
 
 impl<P: ProcessManager> Process<P> {
     pub(crate) fn new(ground: &Ground) -> Result<Self, NameError> {
         let category = Category::new(P::NAME)?;
         let own = FilterItem { category: Some(category.clone()), ..FilterItem::default() };
         let handler = Arc::new(AggregateHandler::new(ground, category));
-        let principal = Principal::named(format!("process:{}", P::NAME));
+        let principal = Self::principal();
         Ok(Self { handler, filter: P::filter().or(own), principal })
+    }
+
+    /// Who gives the commands of its processes.
+    pub(crate) fn principal() -> Principal {
+        Principal::named(format!("process:{}", P::NAME))
     }
 
     async fn take(
@@ -79,7 +84,7 @@ impl<P: ProcessManager> Process<P> {
     }
 
     /// What a process is to take in of an event, and the process.
-    fn taken(event: &RecordedEvent) -> Result<Taken<P>, BoxError> {
+    pub(crate) fn taken(event: &RecordedEvent) -> Result<Taken<P>, BoxError> {
         let decoded = decode_event::<P::Event>(event)?;
         let taken = decoded.filter_map(|decoded| {
             let key = P::key(&decoded, event)?;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::steps::{StepCommand, Steps, When};
+use super::steps::{StepCommand, Steps};
 use super::{AnswerEvent, Happened, ProcessManager};
 use crate::state::shape_of;
 use crate::upcast::decode_stored;
@@ -17,13 +17,13 @@ use crate::{Aggregate, Command, Context, DomainError, Event, Named, State, codec
 /// A process: the state that its manager keeps, and what it waits for.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(bound = "P: Serialize + DeserializeOwned")]
-pub(super) struct Instance<P> {
-    pub(super) state: P,
+pub(crate) struct Instance<P> {
+    pub(crate) state: P,
     /// The commands that have no answer yet: what the process calls each, by its id.
-    pub(super) waiting: BTreeMap<String, String>,
-    pub(super) timers: BTreeMap<String, SetTimer>,
+    pub(crate) waiting: BTreeMap<String, String>,
+    pub(crate) timers: BTreeMap<String, SetTimer>,
     #[serde(default)]
-    pub(super) is_over: bool,
+    pub(crate) is_over: bool,
     /// Why a step cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unreadable: Option<String>,
@@ -31,16 +31,16 @@ pub(super) struct Instance<P> {
 
 /// A timer that was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct SetTimer {
-    pub(super) due: Timestamp,
+pub(crate) struct SetTimer {
+    pub(crate) due: Timestamp,
     /// The step that set it.
-    pub(super) step: Version,
+    pub(crate) step: Version,
 }
 
 /// What a process is given to take in.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "E: Serialize + DeserializeOwned")]
-pub(super) enum Take<E> {
+pub(crate) enum Take<E> {
     Event { position: Position, event: E },
     Done { command_id: String, events: Vec<AnswerEvent> },
     Refused { command_id: String, code: String, message: String },
@@ -66,18 +66,18 @@ impl<E: Event> Command for Take<E> {}
 #[derive(Event, Debug, Clone, Serialize, Deserialize)]
 #[event(unlocked)]
 #[annals(crate = crate)]
-pub(super) struct StepTaken {
+pub(crate) struct StepTaken {
     /// Which step of the process it is, counted from 1.
     step: Version,
     happened: Recorded,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) commands: Vec<StepCommand>,
+    pub(crate) commands: Vec<StepCommand>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) timers: BTreeMap<String, Timestamp>,
+    pub(crate) timers: BTreeMap<String, Timestamp>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) cancelled: Vec<String>,
+    pub(crate) cancelled: Vec<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) is_over: bool,
+    pub(crate) is_over: bool,
 }
 
 /// What happened, as it is stored.
@@ -108,7 +108,7 @@ enum Recorded {
 
 impl StepTaken {
     /// The command that this step has the answer to.
-    pub(super) fn answered(&self) -> Option<&str> {
+    pub(crate) fn answered(&self) -> Option<&str> {
         match &self.happened {
             Recorded::Done { command_id, .. } | Recorded::Refused { command_id, .. } => Some(command_id),
             _ => None,
@@ -116,7 +116,7 @@ impl StepTaken {
     }
 
     /// The timer that fired.
-    pub(super) fn fired(&self) -> Option<&str> {
+    pub(crate) fn fired(&self) -> Option<&str> {
         match &self.happened {
             Recorded::TimerFired { timer } => Some(timer),
             _ => None,
@@ -174,13 +174,7 @@ impl<P: ProcessManager> Aggregate for Instance<P> {
         if let Some(reason) = failed {
             return Err(ProcessError::NotRecorded(reason));
         }
-        let due = |when| match when {
-            When::At(moment) => moment,
-            When::After(time) => {
-                context.occurred_at.plus_micros(i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
-            }
-        };
-        let timers = timers.into_iter().map(|(name, when)| (name, due(when))).collect();
+        let timers = timers.into_iter().map(|(name, when)| (name, when.due(context.occurred_at))).collect();
         let step = context.version.next();
         for (index, command) in commands.iter_mut().enumerate() {
             command.id = format!("{}-{}@{step}.{index}", P::NAME, context.id);

@@ -16,9 +16,13 @@ use annals_core::{Filter, RecordedEvent};
 
 pub(crate) use follow::{AnyProcess, Process};
 pub use instance::ProcessError;
+pub(crate) use instance::{Instance, StepTaken, Take};
 pub use steps::Steps;
+pub(crate) use steps::{StepCommand, When};
 pub(crate) use timers::Timers;
 pub(crate) use work::open_processes as answer_open_processes;
+#[cfg(feature = "simulation")]
+pub(crate) use work::{DueTimer, due_timers};
 pub use work::{OpenCommand, OpenProcess, OpenProcesses, OpenTimer, Work};
 
 use crate::{Begin, Context, Event, OutcomeEvent, State};

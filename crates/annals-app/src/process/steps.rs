@@ -11,32 +11,42 @@ use crate::{Aggregate, Decision, Named, codec};
 /// What a process does next: commands to give, timers to set. Nothing, one or several of each.
 #[derive(Debug, Default)]
 pub struct Steps {
-    pub(super) commands: Vec<StepCommand>,
-    pub(super) timers: Vec<(String, When)>,
-    pub(super) cancelled: Vec<String>,
-    pub(super) is_over: bool,
+    pub(crate) commands: Vec<StepCommand>,
+    pub(crate) timers: Vec<(String, When)>,
+    pub(crate) cancelled: Vec<String>,
+    pub(crate) is_over: bool,
     /// Why a command cannot be recorded.
-    pub(super) failed: Option<String>,
+    pub(crate) failed: Option<String>,
 }
 
 /// When a timer is due.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum When {
+pub(crate) enum When {
     After(Duration),
     At(Timestamp),
 }
 
+impl When {
+    /// The moment, for a timer that is set now.
+    pub(crate) fn due(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(moment) => moment,
+            Self::After(time) => now.plus_micros(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
 /// A command as a step records it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct StepCommand {
+pub(crate) struct StepCommand {
     /// Made of the process and the step, so that it tells where it comes from.
     #[serde(default)]
-    pub(super) id: String,
-    pub(super) label: String,
-    pub(super) category: String,
-    pub(super) entity: String,
-    pub(super) command: String,
-    pub(super) body: Box<RawValue>,
+    pub(crate) id: String,
+    pub(crate) label: String,
+    pub(crate) category: String,
+    pub(crate) entity: String,
+    pub(crate) command: String,
+    pub(crate) body: Box<RawValue>,
 }
 
 impl Steps {

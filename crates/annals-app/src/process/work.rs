@@ -224,15 +224,15 @@ pub(crate) async fn open_processes(
 }
 
 /// A timer that is due.
-pub(super) struct DueTimer {
-    pub(super) process: String,
-    pub(super) id: String,
-    pub(super) timer: String,
-    pub(super) step: Version,
+pub(crate) struct DueTimer {
+    pub(crate) process: String,
+    pub(crate) id: String,
+    pub(crate) timer: String,
+    pub(crate) step: Version,
 }
 
 /// The timers that are due at a moment, the first ones first, at most so many.
-pub(super) async fn due_timers(
+pub(crate) async fn due_timers(
     tx: &mut dyn ReadModelTx,
     now: Timestamp,
     most: u32,

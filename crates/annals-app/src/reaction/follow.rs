@@ -43,14 +43,11 @@ impl Reactor {
             let (room, wake) = (hand.room(), hand.first_waiting().map(|(at, _)| at));
             self.show_progress(&hand, following.is_at_end());
             tokio::select! {
-                followed = following.next(room), if room > 0 => {
-                    let followed = followed?;
-                    for event in followed.events.iter().filter(|event| !is_note(event)) {
-                        if !given_up.contains(&event.position()) {
-                            hand.take(&self.reaction.key(event), event);
-                        }
-                    }
-                    hand.pass(followed.upto);
+                // In a simulation, a seed decides what comes first, and nothing else. None is ready so often that the next has no turn.
+                biased;
+                saved = saving.save(settled), if saving.is_due(settled) => saved?,
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                    hand.wake(Instant::now());
                 }
                 Some(done) = running.join_next() => {
                     let (task, outcome) = done.map_err(|error| Halt::Panic(error.to_string()))?;
@@ -63,9 +60,14 @@ impl Reactor {
                         Outcome::NotNoted(error) => return Err(error.into()),
                     }
                 }
-                saved = saving.save(settled), if saving.is_due(settled) => saved?,
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
-                    hand.wake(Instant::now());
+                followed = following.next(room), if room > 0 => {
+                    let followed = followed?;
+                    for event in followed.events.iter().filter(|event| !is_note(event)) {
+                        if !given_up.contains(&event.position()) {
+                            hand.take(&self.reaction.key(event), event);
+                        }
+                    }
+                    hand.pass(followed.upto);
                 }
             }
         }

@@ -96,9 +96,12 @@ impl Reactor {
         self.reaction.name()
     }
 
-    /// Begins, so that what is stored from now on is handled whenever it runs. What keeps it from that is tried again by
+    /// Begins, so that what is stored from now on is handled whenever it runs. What keeps it from going on is tried again by
     /// [`run`](Self::run).
-    pub(crate) async fn begin(&self) {
+    ///
+    /// # Errors
+    /// One that was never started has no place, and the store did not take it: what is stored from now on would be missed.
+    pub(crate) async fn begin(&self) -> Result<(), AppendError> {
         self.show(ReactionState::CatchingUp);
         let begun = async {
             if self.take_lead().await? {
@@ -107,9 +110,18 @@ impl Reactor {
             }
             Ok::<_, Halt>(())
         };
-        if let Err(halt) = begun.await {
-            self.show(ReactionState::Stopped { error: halt.to_string(), next_attempt: None });
+        match begun.await {
+            // What takes no writes takes no commands either.
+            Err(Halt::Append(error))
+                if !matches!(error, AppendError::Store(StoreError::ReadOnly { .. }))
+                    && matches!(self.consumer.place().await, Ok(None)) =>
+            {
+                return Err(error);
+            }
+            Err(halt) => self.show(ReactionState::Stopped { error: halt.to_string(), next_attempt: None }),
+            Ok(()) => {}
         }
+        Ok(())
     }
 
     /// Runs until the store is closed or the task is ended.

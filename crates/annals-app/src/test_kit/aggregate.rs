@@ -1,12 +1,10 @@
 //! Tests of an aggregate without a store: *given* these events, *when* this command comes, *then* these events follow.
 
-use std::fmt::Debug;
-
 use annals_core::{Timestamp, Version};
 
-use super::difference::difference_of_items;
+use super::decided::Decided;
 use crate::upcast::decode_stored;
-use crate::{Aggregate, Context, DomainError, Principal};
+use crate::{Aggregate, Context, Principal};
 
 /// Begins a test of an aggregate: these events have happened.
 ///
@@ -119,72 +117,11 @@ impl<A: Aggregate> Given<A> {
     }
 
     /// This command comes.
-    pub fn when(self, command: A::Command) -> Decided<A> {
-        let decided = self.state.handle(&command, &self.context);
-        Decided { state: self.state, decided }
-    }
-}
-
-/// What the aggregate decided.
-pub struct Decided<A: Aggregate> {
-    state: A,
-    decided: Result<Vec<A::Event>, A::Error>,
-}
-
-impl<A: Aggregate> Decided<A> {
-    /// These events follow; returns the state after them.
-    ///
-    /// # Panics
-    /// When others follow, or the command is refused.
-    #[track_caller]
-    pub fn then(mut self, expected: impl IntoIterator<Item = A::Event>) -> A
-    where
-        A::Event: Debug + PartialEq,
-    {
-        let expected: Vec<_> = expected.into_iter().collect();
-        let events = match self.decided {
-            Ok(events) => events,
-            Err(error) => panic!(
-                "the command was refused with code {:?}: {error}\nthese events were expected: {expected:#?}",
-                error.code()
-            ),
-        };
-        if let Some(difference) = difference_of_items("event", &expected, &events) {
-            panic!("other events follow than expected: {difference}");
-        }
-        events.iter().for_each(|event| self.state.apply(event));
-        self.state
-    }
-
-    /// Nothing follows.
-    ///
-    /// # Panics
-    /// When something does, or the command is refused.
-    #[track_caller]
-    pub fn then_nothing(self) -> A
-    where
-        A::Event: Debug + PartialEq,
-    {
-        self.then([])
-    }
-
-    /// The command is refused with this code; returns the error, whose text a test may look at.
-    ///
-    /// # Panics
-    /// When it is not refused, or with another code.
-    #[track_caller]
-    pub fn then_refused(self, code: &str) -> A::Error
-    where
-        A::Event: Debug,
-    {
-        match self.decided {
-            Err(error) if error.code() == code => error,
-            Err(error) => {
-                panic!("expected a refusal with code {code:?}, found code {:?}: {error}", error.code())
-            }
-            Ok(events) => {
-                panic!("expected a refusal with code {code:?}, but the command was done: {events:#?}")
-            }
-        }
+    pub fn when(self, command: A::Command) -> Decided<A, A::Event, A::Error> {
+        let Self { mut state, context } = self;
+        Decided::of(state.handle(&command, &context).map(|events| {
+            events.iter().for_each(|event| state.apply(event));
+            (state, events)
+        }))
     }
 }

@@ -5,12 +5,13 @@ use std::future::Future;
 use std::panic::Location;
 use std::sync::Arc;
 
-use annals_core::{BoxError, EventType, NewEvent, ReadModelStore, Row, StreamName, Timestamp};
+use annals_core::{BoxError, NewEvent, ReadModelStore, Row, Timestamp};
 
 use super::delivery::Delivery;
 use super::difference::difference_of_values;
+use super::given_events::add_events;
 use crate::projection::AnyProjection;
-use crate::{App, Event, Projection, Query, QueryContext, QueryError, RunningApp, codec};
+use crate::{App, Event, Projection, Query, QueryContext, QueryError, RunningApp};
 
 /// Begins a test of a projection, on read models in `models`.
 ///
@@ -95,25 +96,8 @@ impl GivenProjection {
     #[must_use]
     #[track_caller]
     pub fn events<'s, E: Event>(mut self, events: impl IntoIterator<Item = (&'s str, E)>) -> Self {
-        for (stream, event) in events {
-            match self.new_event(stream, &event) {
-                Ok(event) => self.events.push(event),
-                Err(error) => {
-                    let number = self.events.len() + 1;
-                    panic!("event {number} of the given ones, {} on {stream}: {error}", event.name())
-                }
-            }
-        }
+        add_events(&mut self.events, events, self.occurred_at);
         self
-    }
-
-    fn new_event<E: Event>(&self, stream: &str, event: &E) -> Result<NewEvent, BoxError> {
-        let new = NewEvent::new(StreamName::new(stream)?, EventType::new(event.name())?);
-        let new = new.json(codec::encode(event)?).tags(event.tags()?);
-        Ok(match self.occurred_at {
-            Some(moment) => new.occurred_at(moment),
-            None => new,
-        })
     }
 
     /// The read model answers a question so, in whatever way the events came: `handler` is the one that the application

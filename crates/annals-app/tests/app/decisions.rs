@@ -7,15 +7,17 @@ use annals_app::{
     RunningApp, Scope, StartError,
 };
 use annals_core::{
-    EventStore, EventType, Filter, FilterItem, MemoryStore, NameError, ReadRequest, StreamName, Tag, Version,
+    EventStore, EventType, Filter, FilterItem, NameError, ReadRequest, StreamName, Tag, Version,
 };
 use annals_sqlite::SqliteReadModels;
 use serde::{Deserialize, Serialize};
 
+use crate::stores::stores;
+
 #[derive(Event, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[event(unlocked)]
 #[annals(crate = annals_app)]
-enum CourseEvent {
+pub(crate) enum CourseEvent {
     CourseDefined {
         #[event(tag = "course")]
         course: String,
@@ -31,14 +33,14 @@ enum CourseEvent {
 
 #[derive(Command, Serialize, Deserialize, Debug, Clone)]
 #[annals(crate = annals_app)]
-enum CourseCommand {
+pub(crate) enum CourseCommand {
     DefineCourse { places: usize },
     SubscribeStudent { student: String },
 }
 
 #[derive(Debug, thiserror::Error, DomainError, PartialEq)]
 #[annals(crate = annals_app)]
-enum CourseError {
+pub(crate) enum CourseError {
     #[error("there is no course {0}")]
     NoSuchCourse(String),
     #[error("the course is full")]
@@ -51,11 +53,11 @@ enum CourseError {
 
 /// A course takes so many students, and a student so many courses: no single entity knows both.
 #[derive(Clone, Debug)]
-struct Subscription {
+pub(crate) struct Subscription {
     course: String,
     student: Option<String>,
     places: Option<usize>,
-    students: Vec<String>,
+    pub(crate) students: Vec<String>,
     courses: usize,
 }
 
@@ -116,21 +118,21 @@ impl Decision for Subscription {
 #[derive(Event, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[event(unlocked)]
 #[annals(crate = annals_app)]
-struct InvoiceCreated {
-    number: u64,
+pub(crate) struct InvoiceCreated {
+    pub(crate) number: u64,
 }
 
 #[derive(Command, Serialize, Deserialize, Debug, Clone)]
 #[annals(crate = annals_app)]
-struct CreateInvoice {}
+pub(crate) struct CreateInvoice {}
 
 #[derive(Debug, thiserror::Error, DomainError)]
 #[annals(crate = annals_app)]
-enum NoReason {}
+pub(crate) enum NoReason {}
 
 /// Invoices are numbered without gaps: only the last one needs to be known.
 #[derive(Clone)]
-struct NextInvoice {
+pub(crate) struct NextInvoice {
     last: u64,
     taken: u64,
 }
@@ -166,7 +168,7 @@ async fn start_on(store: &Arc<dyn EventStore>) -> RunningApp {
     app.start(Arc::clone(store), models).await.unwrap()
 }
 
-fn subscribe(student: &str) -> CourseCommand {
+pub(crate) fn subscribe(student: &str) -> CourseCommand {
     CourseCommand::SubscribeStudent { student: student.to_owned() }
 }
 
@@ -176,132 +178,149 @@ fn with_id(id: &str) -> CommandOptions {
 
 #[tokio::test]
 async fn a_course_and_a_student_have_each_their_limit() {
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::default());
-    let app = start_on(&store).await;
-    let refused = app.decide::<Subscription>("c1", subscribe("ann")).await.unwrap_err();
-    assert!(matches!(refused, Error::Domain(CourseError::NoSuchCourse(_))), "{refused:?}");
-    for course in ["c1", "c2", "c3", "c4", "c5", "c6"] {
-        let define = CourseCommand::DefineCourse { places: 2 };
-        app.decide::<Subscription>(course, define).await.unwrap();
+    for on in stores() {
+        let store = Arc::clone(&on.events);
+        let app = start_on(&store).await;
+        let refused = app.decide::<Subscription>("c1", subscribe("ann")).await.unwrap_err();
+        assert!(matches!(refused, Error::Domain(CourseError::NoSuchCourse(_))), "{refused:?}");
+        for course in ["c1", "c2", "c3", "c4", "c5", "c6"] {
+            let define = CourseCommand::DefineCourse { places: 2 };
+            app.decide::<Subscription>(course, define).await.unwrap();
+        }
+        for course in ["c1", "c2", "c3", "c4", "c5"] {
+            let done = app.decide::<Subscription>(course, subscribe("ann")).await.unwrap();
+            assert_eq!((done.version, done.state.students.len()), (Version::new(2), 1));
+            assert_eq!(done.stream, StreamName::new(format!("course-{course}")).unwrap());
+        }
+        let refused = app.decide::<Subscription>("c6", subscribe("ann")).await.unwrap_err();
+        assert_eq!(refused.to_string(), "ann is in five courses already");
+        let nothing = app.decide::<Subscription>("c1", subscribe("ann")).await.unwrap();
+        assert_eq!((nothing.events.len(), nothing.version), (0, Version::new(2)));
+        app.decide::<Subscription>("c1", subscribe("bob")).await.unwrap();
+        let refused = app.decide::<Subscription>("c1", subscribe("eve")).await.unwrap_err();
+        assert!(matches!(refused, Error::Domain(CourseError::CourseFull)), "{refused:?}");
+        let options = CommandOptions { expected_version: Some(Version::new(2)), ..CommandOptions::default() };
+        let outdated = app.decide_with::<Subscription>("c1", subscribe("bob"), options).await.unwrap_err();
+        assert!(matches!(outdated, Error::VersionMismatch { .. }), "{outdated:?}");
+        let malformed = app.decide::<Subscription>("c1", subscribe("a\u{7}")).await.unwrap_err();
+        assert!(matches!(malformed, Error::Malformed { .. }), "{malformed:?}");
     }
-    for course in ["c1", "c2", "c3", "c4", "c5"] {
-        let done = app.decide::<Subscription>(course, subscribe("ann")).await.unwrap();
-        assert_eq!((done.version, done.state.students.len()), (Version::new(2), 1));
-        assert_eq!(done.stream, StreamName::new(format!("course-{course}")).unwrap());
-    }
-    let refused = app.decide::<Subscription>("c6", subscribe("ann")).await.unwrap_err();
-    assert_eq!(refused.to_string(), "ann is in five courses already");
-    let nothing = app.decide::<Subscription>("c1", subscribe("ann")).await.unwrap();
-    assert_eq!((nothing.events.len(), nothing.version), (0, Version::new(2)));
-    app.decide::<Subscription>("c1", subscribe("bob")).await.unwrap();
-    let refused = app.decide::<Subscription>("c1", subscribe("eve")).await.unwrap_err();
-    assert!(matches!(refused, Error::Domain(CourseError::CourseFull)), "{refused:?}");
-    let options = CommandOptions { expected_version: Some(Version::new(2)), ..CommandOptions::default() };
-    let outdated = app.decide_with::<Subscription>("c1", subscribe("bob"), options).await.unwrap_err();
-    assert!(matches!(outdated, Error::VersionMismatch { .. }), "{outdated:?}");
-    let malformed = app.decide::<Subscription>("c1", subscribe("a\u{7}")).await.unwrap_err();
-    assert!(matches!(malformed, Error::Malformed { .. }), "{malformed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_place_is_given_twice_however_many_ask_at_once() {
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::default());
-    // As two services on one store: the turns of one do not hold the other up.
-    let apps = [start_on(&store).await, start_on(&store).await];
-    for course in ["c0", "c1"] {
-        let define = CourseCommand::DefineCourse { places: 10 };
-        apps[0].decide::<Subscription>(course, define).await.unwrap();
-    }
-    let tasks: Vec<_> = (0..64)
-        .map(|n| {
-            let app = apps[n % 2].clone();
-            tokio::spawn(async move {
-                loop {
-                    let course = format!("c{}", n / 32);
-                    match app.decide::<Subscription>(&course, subscribe(&format!("s{n}"))).await {
-                        Ok(_) => return true,
-                        Err(Error::Domain(CourseError::CourseFull)) => return false,
-                        Err(Error::Conflict { .. }) => {}
-                        Err(other) => panic!("{other}"),
+    for on in stores() {
+        let store = Arc::clone(&on.events);
+        // As two services on one store: the turns of one do not hold the other up.
+        let apps = [start_on(&store).await, start_on(&store).await];
+        for course in ["c0", "c1"] {
+            let define = CourseCommand::DefineCourse { places: 10 };
+            apps[0].decide::<Subscription>(course, define).await.unwrap();
+        }
+        let tasks: Vec<_> = (0..64)
+            .map(|n| {
+                let app = apps[n % 2].clone();
+                tokio::spawn(async move {
+                    loop {
+                        let course = format!("c{}", n / 32);
+                        match app.decide::<Subscription>(&course, subscribe(&format!("s{n}"))).await {
+                            Ok(_) => return true,
+                            Err(Error::Domain(CourseError::CourseFull)) => return false,
+                            Err(Error::Conflict { .. }) => {}
+                            Err(other) => panic!("{other}"),
+                        }
                     }
-                }
+                })
             })
-        })
-        .collect();
-    let mut given = 0;
-    for task in tasks {
-        given += usize::from(task.await.unwrap());
+            .collect();
+        let mut given = 0;
+        for task in tasks {
+            given += usize::from(task.await.unwrap());
+        }
+        assert_eq!(given, 20);
+        let of_type = Filter::types([EventType::new("StudentSubscribed").unwrap()]);
+        assert_eq!(store.reader(ReadRequest::new(of_type)).collect().await.unwrap().len(), 20);
     }
-    assert_eq!(given, 20);
-    let of_type = Filter::types([EventType::new("StudentSubscribed").unwrap()]);
-    assert_eq!(store.reader(ReadRequest::new(of_type)).collect().await.unwrap().len(), 20);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn invoices_are_numbered_without_gaps() {
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::default());
-    let app = start_on(&store).await;
-    let tasks: Vec<_> = (0..50)
-        .map(|n| {
-            let app = app.clone();
-            tokio::spawn(async move {
-                app.decide::<NextInvoice>(&format!("{n}"), CreateInvoice {}).await.unwrap();
+    for on in stores() {
+        let store = Arc::clone(&on.events);
+        let app = start_on(&store).await;
+        let tasks: Vec<_> = (0..50)
+            .map(|n| {
+                let app = app.clone();
+                tokio::spawn(async move {
+                    app.decide::<NextInvoice>(&format!("{n}"), CreateInvoice {}).await.unwrap();
+                })
             })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let events = store.reader(ReadRequest::default()).collect().await.unwrap();
+        let numbers: Vec<u64> = events
+            .iter()
+            .map(|event| serde_json::from_slice::<InvoiceCreated>(event.payload()).unwrap().number)
+            .collect();
+        assert_eq!(numbers, (1..=50).collect::<Vec<_>>());
     }
-    let events = store.reader(ReadRequest::default()).collect().await.unwrap();
-    let numbers: Vec<u64> = events
-        .iter()
-        .map(|event| serde_json::from_slice::<InvoiceCreated>(event.payload()).unwrap().number)
-        .collect();
-    assert_eq!(numbers, (1..=50).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn a_decision_with_an_id_is_made_once() {
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::default());
-    let app = start_on(&store).await;
-    let define = || CourseCommand::DefineCourse { places: 1 };
-    app.decide_with::<Subscription>("c1", define(), with_id("d")).await.unwrap();
-    let full = app.decide_with::<Subscription>("c1", subscribe("ann"), with_id("a")).await.unwrap();
-    let refused = app.decide_with::<Subscription>("c1", subscribe("bob"), with_id("b")).await;
-    assert!(matches!(refused, Err(Error::Domain(CourseError::CourseFull))), "{refused:?}");
-    let nothing = app.decide_with::<Subscription>("c1", subscribe("ann"), with_id("n")).await.unwrap();
+    for on in stores() {
+        let store = Arc::clone(&on.events);
+        let app = start_on(&store).await;
+        let define = || CourseCommand::DefineCourse { places: 1 };
+        app.decide_with::<Subscription>("c1", define(), with_id("d")).await.unwrap();
+        let full = app.decide_with::<Subscription>("c1", subscribe("ann"), with_id("a")).await.unwrap();
+        let refused = app.decide_with::<Subscription>("c1", subscribe("bob"), with_id("b")).await;
+        assert!(matches!(refused, Err(Error::Domain(CourseError::CourseFull))), "{refused:?}");
+        let nothing = app.decide_with::<Subscription>("c1", subscribe("ann"), with_id("n")).await.unwrap();
 
-    // Another process, later: every answer is the first one again.
-    let app = start_on(&store).await;
-    let events = store.reader(ReadRequest::default()).collect().await.unwrap().len();
-    let again = app.decide_with::<Subscription>("c1", subscribe("ann"), with_id("a")).await.unwrap();
-    assert_eq!((again.version, again.position, &again.events), (full.version, full.position, &full.events));
-    assert!(again.duplicate && again.state.students == ["ann"]);
-    let again = app.decide_with::<Subscription>("c1", subscribe("bob"), with_id("b")).await;
-    assert!(matches!(again, Err(Error::Domain(CourseError::CourseFull))), "{again:?}");
-    let again = app.decide_with::<Subscription>("c1", subscribe("ann"), with_id("n")).await.unwrap();
-    assert!(again.duplicate && again.events.is_empty() && nothing.events.is_empty());
-    let reused = app.decide_with::<Subscription>("c1", subscribe("eve"), with_id("b")).await;
-    assert!(matches!(reused, Err(Error::CommandIdReused { .. })), "{reused:?}");
-    assert_eq!(store.reader(ReadRequest::default()).collect().await.unwrap().len(), events);
+        // Another process, later: every answer is the first one again.
+        let app = start_on(&store).await;
+        let events = store.reader(ReadRequest::default()).collect().await.unwrap().len();
+        let again = app.decide_with::<Subscription>("c1", subscribe("ann"), with_id("a")).await.unwrap();
+        assert_eq!(
+            (again.version, again.position, &again.events),
+            (full.version, full.position, &full.events)
+        );
+        assert!(again.duplicate && again.state.students == ["ann"]);
+        let again = app.decide_with::<Subscription>("c1", subscribe("bob"), with_id("b")).await;
+        assert!(matches!(again, Err(Error::Domain(CourseError::CourseFull))), "{again:?}");
+        let again = app.decide_with::<Subscription>("c1", subscribe("ann"), with_id("n")).await.unwrap();
+        assert!(again.duplicate && again.events.is_empty() && nothing.events.is_empty());
+        let reused = app.decide_with::<Subscription>("c1", subscribe("eve"), with_id("b")).await;
+        assert!(matches!(reused, Err(Error::CommandIdReused { .. })), "{reused:?}");
+        assert_eq!(store.reader(ReadRequest::default()).collect().await.unwrap().len(), events);
+    }
 }
 
 #[tokio::test]
 async fn a_decision_is_dispatched_like_any_command() {
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::default());
-    let app = start_on(&store).await;
-    let give = |name: &str, json: &'static str| {
-        let request = CommandRequest::json("course", "c1", name, json, CommandOptions::default());
-        app.dispatch(request)
-    };
-    let done = give("DefineCourse", r#"{"places":3}"#).await.ok().unwrap();
-    assert_eq!((done.events[0].event_type, done.version), ("CourseDefined", Version::new(1)));
-    let unknown = give("CloseCourse", "{}").await.err().unwrap();
-    assert!(unknown.to_string().contains("there are: DefineCourse, SubscribeStudent"), "{unknown}");
-    let refused: Option<Error<Rejection>> = give("DefineCourse", r#"{"places":3}"#).await.err();
-    assert!(matches!(refused, Some(Error::Domain(ref why)) if why.code == "defined-before"), "{refused:?}");
-    let models = Arc::new(SqliteReadModels::temporary().unwrap());
-    let twice = App::new("twice").decision::<NextInvoice>().decision::<NextInvoice>().start(store, models);
-    let twice = twice.await.err();
-    assert!(matches!(twice, Some(StartError::DuplicateName { kind: "commands", .. })), "{twice:?}");
+    for on in stores() {
+        let store = Arc::clone(&on.events);
+        let app = start_on(&store).await;
+        let give = |name: &str, json: &'static str| {
+            let request = CommandRequest::json("course", "c1", name, json, CommandOptions::default());
+            app.dispatch(request)
+        };
+        let done = give("DefineCourse", r#"{"places":3}"#).await.ok().unwrap();
+        assert_eq!((done.events[0].event_type, done.version), ("CourseDefined", Version::new(1)));
+        let unknown = give("CloseCourse", "{}").await.err().unwrap();
+        assert!(unknown.to_string().contains("there are: DefineCourse, SubscribeStudent"), "{unknown}");
+        let refused: Option<Error<Rejection>> = give("DefineCourse", r#"{"places":3}"#).await.err();
+        assert!(
+            matches!(refused, Some(Error::Domain(ref why)) if why.code == "defined-before"),
+            "{refused:?}"
+        );
+        let models = Arc::new(SqliteReadModels::temporary().unwrap());
+        let twice =
+            App::new("twice").decision::<NextInvoice>().decision::<NextInvoice>().start(store, models);
+        let twice = twice.await.err();
+        assert!(matches!(twice, Some(StartError::DuplicateName { kind: "commands", .. })), "{twice:?}");
+    }
 }

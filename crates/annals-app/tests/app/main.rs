@@ -1,4 +1,5 @@
-//! The tests of the framework, on a store in memory and read models in SQLite.
+//! The tests of the framework, on read models in SQLite; what writes is tested on every store of events (`stores.rs`), the rest
+//! on the one in memory.
 #![allow(unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -18,6 +19,7 @@ mod reissue;
 mod simulation;
 mod snapshots;
 mod standing_by;
+mod stores;
 mod test_kit;
 mod upcasters;
 mod what_if;

@@ -3,29 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_core::{CausationId, Position, StoreError};
+use annals_core::{BoxFuture, CausationId, Position, StoreError};
 use futures_util::future::join;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::world::World;
 use crate::{
-    Aggregate, CommandOptions, Error, Executed, ProjectionError, Query, QueryError, RunningApp, codec,
+    Aggregate, CommandOptions, Decision, DomainError, Error, Executed, Query, QueryError, RunningApp, codec,
 };
 
 /// A command is given this often before it is taken for one that never succeeds.
 const ATTEMPTS: u32 = 1_000;
 /// Between two attempts, its giver waits up to so many milliseconds.
 const MOST_MILLIS_BETWEEN: u64 = 20;
-/// Projections have so long, in simulated time, to take in what is stored.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// After so long, it is looked again whether a projection that has stopped goes on.
-const RETRY: Duration = Duration::from_millis(200);
+/// After so long, it is looked again whether what has failed goes on.
+pub(super) const RETRY: Duration = Duration::from_millis(200);
+
+/// Gives a command once.
+type Once<'a, S, E, R> =
+    dyn Fn(CommandOptions) -> BoxFuture<'a, Result<Executed<S, E>, Error<R>>> + Sync + 'a;
 
 /// An application in a simulation. It may end at any moment, and is started again soon; cloning this shares it, also between
 /// tasks.
 #[derive(Clone)]
 pub struct Simulated {
-    world: Arc<World>,
+    pub(super) world: Arc<World>,
 }
 
 impl Simulated {
@@ -55,17 +57,65 @@ impl Simulated {
         &self,
         id: &str,
         command: A::Command,
-        mut options: CommandOptions,
+        options: CommandOptions,
     ) -> Result<Executed<A, A::Event>, Error<A::Error>> {
+        let once = |options| -> BoxFuture<'_, _> {
+            let copy = copy_of(&command);
+            Box::pin(async move { self.execute_once::<A>(id, copy?, options).await })
+        };
+        self.give(&format!("{}-{id}", A::CATEGORY), options, &once).await
+    }
+
+    /// Gives a command to a decision across entities, as [`execute`](Self::execute) gives one to an entity.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn decide<D: Decision>(
+        &self,
+        id: &str,
+        command: D::Command,
+    ) -> Result<Executed<D, D::Event>, Error<D::Error>> {
+        self.decide_with::<D>(id, command, CommandOptions::default()).await
+    }
+
+    /// As [`decide`](Self::decide), with options: see [`execute_with`](Self::execute_with).
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn decide_with<D: Decision>(
+        &self,
+        id: &str,
+        command: D::Command,
+        options: CommandOptions,
+    ) -> Result<Executed<D, D::Event>, Error<D::Error>> {
+        let once = |options| -> BoxFuture<'_, _> {
+            let copy = copy_of(&command);
+            Box::pin(async move {
+                let copy = copy?;
+                self.while_answering(|app| async move { app.decide_with::<D>(id, copy, options).await }).await
+            })
+        };
+        self.give(&format!("{}-{id}", D::CATEGORY), options, &once).await
+    }
+
+    /// Gives a command until it is answered, at times twice.
+    async fn give<S, E, R>(
+        &self,
+        to: &str,
+        mut options: CommandOptions,
+        once: &Once<'_, S, E, R>,
+    ) -> Result<Executed<S, E>, Error<R>>
+    where
+        R: DomainError,
+    {
         if options.command_id.is_none() {
             let number = self.world.next_command();
             options.command_id = Some(CausationId::new(format!("simulated-{number}"))?);
         }
-        let occasion = format!("commands to {}-{id}", A::CATEGORY);
-        let command = &command;
+        let occasion = format!("commands to {to}");
         if self.world.happens(&format!("{occasion}, twice at once"), 10) {
-            self.world.note(true, format!("a command to {}-{id} was given twice at once", A::CATEGORY));
-            let given = || self.until_answered::<A>(id, command, options.clone());
+            self.world.note(true, format!("a command to {to} was given twice at once"));
+            let given = || self.until_answered(to, options.clone(), once);
             return match join(given(), given()).await {
                 (Ok(one), Ok(other)) => same(one, other),
                 (Ok(_), Err(Error::Domain(refused))) | (Err(Error::Domain(refused)), Ok(_)) => {
@@ -75,11 +125,11 @@ impl Simulated {
                 (one, _) => one,
             };
         }
-        let first = self.until_answered::<A>(id, command, options.clone()).await?;
+        let first = self.until_answered(to, options.clone(), once).await?;
         if self.world.happens(&format!("{occasion}, again"), 10) {
-            self.world.note(true, format!("a command to {}-{id} was given again", A::CATEGORY));
+            self.world.note(true, format!("a command to {to} was given again"));
             sleep(Duration::from_millis(self.world.dice.throw(&occasion, 100))).await;
-            return match self.until_answered::<A>(id, command, options).await {
+            return match self.until_answered(to, options, once).await {
                 Ok(again) => same(first, again),
                 Err(Error::Domain(refused)) => {
                     Err(two_answers(format!("it was done, and refused when it came again: {refused}")))
@@ -90,23 +140,23 @@ impl Simulated {
         Ok(first)
     }
 
-    async fn until_answered<A: Aggregate>(
+    async fn until_answered<S, E, R>(
         &self,
-        id: &str,
-        command: &A::Command,
+        to: &str,
         options: CommandOptions,
-    ) -> Result<Executed<A, A::Event>, Error<A::Error>> {
+        once: &Once<'_, S, E, R>,
+    ) -> Result<Executed<S, E>, Error<R>> {
         for _ in 1..ATTEMPTS {
-            match self.execute_once::<A>(id, copy_of(command)?, options.clone()).await {
+            match once(options.clone()).await {
                 Err(Error::Store(_) | Error::Conflict { .. }) => {
-                    let occasion = format!("pause before a retry on {}-{id}", A::CATEGORY);
+                    let occasion = format!("pause before a retry on {to}");
                     let pause = 1 + self.world.dice.throw(&occasion, MOST_MILLIS_BETWEEN);
                     sleep(Duration::from_millis(pause)).await;
                 }
                 answered => return answered,
             }
         }
-        self.execute_once::<A>(id, copy_of(command)?, options).await
+        once(options).await
     }
 
     /// Gives a command to an entity once, and tells what comes of it: as a client that does its own retries sees it. When the
@@ -118,18 +168,27 @@ impl Simulated {
         &self,
         id: &str,
         command: A::Command,
-        mut options: CommandOptions,
+        options: CommandOptions,
     ) -> Result<Executed<A, A::Event>, Error<A::Error>> {
-        options.occurred_at.get_or_insert(self.world.now());
-        let done = self.while_it_runs(async |app| app.execute_with::<A>(id, command, options).await);
-        done.await.unwrap_or_else(|| {
+        self.while_answering(|app| async move { app.execute_with::<A>(id, command, options).await }).await
+    }
+
+    /// Gives a command; nobody knows what came of it when the application ends meanwhile.
+    async fn while_answering<T, R, F>(&self, give: impl FnOnce(RunningApp) -> F) -> Result<T, Error<R>>
+    where
+        F: Future<Output = Result<T, Error<R>>>,
+    {
+        self.while_it_runs(give).await.unwrap_or_else(|| {
             let reason = "the application ended before it answered".to_owned();
             Err(Error::Store(StoreError::OutcomeUnknown { reason }))
         })
     }
 
     /// Does something with the application; nothing comes of it when that ends meanwhile.
-    async fn while_it_runs<T>(&self, work: impl AsyncFnOnce(RunningApp) -> T) -> Option<T> {
+    pub(super) async fn while_it_runs<F: Future>(
+        &self,
+        work: impl FnOnce(RunningApp) -> F,
+    ) -> Option<F::Output> {
         let mut running = self.world.running.subscribe();
         let app = running.wait_for(Option::is_some).await.ok()?.clone()?;
         tokio::select! {
@@ -161,29 +220,10 @@ impl Simulated {
         let json = serde_json::to_vec(&query).map_err(malformed)?;
         loop {
             let query: Q = serde_json::from_slice(&json).map_err(malformed)?;
-            let answer = self.while_it_runs(async |app| app.ask(query).at_least(position).await);
+            let answer = self.while_it_runs(|app| async move { app.ask(query).at_least(position).await });
             match answer.await {
                 Some(Err(QueryError::Projection(_))) if !self.world.is_calm() => sleep(RETRY).await,
                 Some(answer) => return answer,
-                None => {}
-            }
-        }
-    }
-
-    /// Ends what is bad: from here on nothing fails, is late or comes twice. Waits until every projection has taken in what
-    /// is stored, and hands out the application as it runs, for whatever else is to be looked at.
-    ///
-    /// # Errors
-    /// [`ProjectionError`] when one does not get there.
-    pub async fn settle(&self) -> Result<RunningApp, ProjectionError> {
-        self.world.be_calm();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let settled = self.while_it_runs(async |app| app.catch_up(PATIENCE).await.map(|()| app));
-            match settled.await {
-                // It is tried again by itself.
-                Some(Err(ProjectionError::Stopped { .. })) if Instant::now() < deadline => sleep(RETRY).await,
-                Some(settled) => return settled,
                 None => {}
             }
         }

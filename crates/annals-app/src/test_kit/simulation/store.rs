@@ -21,6 +21,9 @@ pub(super) struct FaultyStore {
 
 /// What an append is called in the list of what happened.
 fn title(request: &AppendRequest) -> String {
+    if let Some(checkpoint) = request.checkpoint.as_ref().filter(|_| request.events.is_empty()) {
+        return format!("append of the place of {}", checkpoint.consumer);
+    }
     let stream = request.events.first().map_or("no stream", |event| event.stream().as_str());
     let types: Vec<_> = request.events.iter().map(|event| event.event_type().as_str()).collect();
     format!("append of {} to {stream}", types.join(", "))
@@ -38,34 +41,34 @@ impl FaultyStore {
     async fn append_or_fail(&self, request: AppendRequest) -> Result<AppendReceipt, AppendError> {
         self.must_run().await;
         let title = title(&request);
-        let stream = request.events.first().map(|event| event.stream().to_string());
-        let stream = stream.unwrap_or_default();
+        let stream = request.events.first().map_or_else(|| title.clone(), |event| event.stream().to_string());
         self.world.delay(&format!("delay of an append to {stream}"), 30, Duration::from_millis(20)).await;
         self.must_run().await;
         let expected = request.expected.first().cloned();
+        let after = request.condition.as_ref().map(|condition| condition.after);
         let mut fault = self.world.fault_of(&stream);
-        if fault == Some(Fault::Conflict) && expected.is_none() {
-            // Only what expects a version can find another one.
+        if fault == Some(Fault::Conflict) && expected.is_none() && after.is_none() {
+            // Only what expects something can find something else.
             fault = None;
         }
         if let Some(fault) = fault {
             self.world.note(true, format!("{title}: {}", fault.text()));
         }
-        match (fault, expected) {
-            (Some(Fault::Conflict), Some((stream, expected))) => Err(self.conflict(stream, expected).await?),
-            (Some(Fault::OutcomeUnknown), _) => {
+        match fault {
+            Some(Fault::Conflict) => Err(self.conflict(expected, after).await?),
+            Some(Fault::OutcomeUnknown) => {
                 self.world.store.append(request).await?;
                 Err(StoreError::OutcomeUnknown { reason: "the simulation has it so".to_owned() }.into())
             }
-            (Some(Fault::NotStored), _) => {
+            Some(Fault::NotStored) => {
                 Err(StoreError::backend("cannot append", "the simulation has it so").into())
             }
-            (Some(Fault::CrashBefore), _) => self.crash().await,
-            (Some(Fault::CrashAfter), _) => {
+            Some(Fault::CrashBefore) => self.crash().await,
+            Some(Fault::CrashAfter) => {
                 self.world.store.append(request).await?;
                 self.crash().await
             }
-            (Some(Fault::Conflict) | None, _) => {
+            None => {
                 let appended = self.world.store.append(request).await;
                 let answer = match &appended {
                     Ok(receipt) => format!("position {}", receipt.last_position),
@@ -77,19 +80,23 @@ impl FaultyStore {
         }
     }
 
+    /// As if somebody had been faster.
     async fn conflict(
         &self,
-        stream: StreamName,
-        expected: ExpectedVersion,
+        expected: Option<(StreamName, ExpectedVersion)>,
+        after: Option<Position>,
     ) -> Result<AppendError, StoreError> {
-        let actual = self.world.store.stream_state(&stream).await?;
-        Ok(AppendError::Conflict(Conflict {
-            failed: vec![FailedCheck::Version { stream, expected, actual }],
-        }))
+        let mut failed = Vec::new();
+        if let Some((stream, expected)) = expected {
+            let actual = self.world.store.stream_state(&stream).await?;
+            failed.push(FailedCheck::Version { stream, expected, actual });
+        }
+        failed.extend(after.map(|after| FailedCheck::Condition { found: after.next(), after }));
+        Ok(AppendError::Conflict(Conflict { failed }))
     }
 
     async fn crash(&self) -> Result<AppendReceipt, AppendError> {
-        self.world.crash();
+        self.world.crash(self.generation);
         pending().await
     }
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use annals_core::{BoxError, Clock, MemoryStore, ReadModelStore, Timestamp};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::dice::Dice;
 use super::fault::Fault;
 use super::models::SteadyModels;
 use super::store::FaultyStore;
-use super::{Happening, MakeModels};
-use crate::{App, RunningApp};
+use super::{Happening, LONGEST, MakeModels};
+use crate::{App, RunningApp, StartError};
 
 /// The simulated time begins here: 2030-01-01T00:00:00Z.
 const BEGINNING: Timestamp = Timestamp::from_micros(1_893_456_000_000_000);
@@ -23,6 +23,8 @@ pub(super) struct World {
     pub(super) dice: Dice,
     pub(super) store: MemoryStore,
     begun: Instant,
+    /// When the simulation is taken for one that does not end.
+    deadline: Mutex<Instant>,
     /// How many applications were ended.
     ended: AtomicU64,
     /// Whether nothing bad happens any more.
@@ -50,6 +52,7 @@ impl World {
             dice: Dice::new(seed),
             store: MemoryStore::with_clock(Arc::new(SimulatedClock(begun))),
             begun,
+            deadline: Mutex::new(begun + LONGEST),
             ended: AtomicU64::new(0),
             is_calm: AtomicBool::new(false),
             running: watch::Sender::new(None),
@@ -61,6 +64,23 @@ impl World {
 
     pub(super) fn now(&self) -> Timestamp {
         SimulatedClock(self.begun).now()
+    }
+
+    /// Lets time pass that does not count as waiting for an end.
+    pub(super) async fn pass(&self, time: Duration) {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) += time;
+        sleep(time).await;
+    }
+
+    /// Comes back when the simulation has taken too long.
+    pub(super) async fn time_is_up(&self) {
+        loop {
+            let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+            if Instant::now() >= deadline {
+                return;
+            }
+            sleep_until(deadline).await;
+        }
     }
 
     /// A number for a command, by which it is known again.
@@ -103,9 +123,12 @@ impl World {
         }
     }
 
-    /// Ends the running application. Nothing that it had begun goes on.
-    pub(super) fn crash(&self) {
-        self.ended.fetch_add(1, Ordering::SeqCst);
+    /// Ends the application of which so many were ended before, unless it is ended already. Nothing that it had begun goes on.
+    pub(super) fn crash(&self, generation: u64) {
+        if self.ended.load(Ordering::SeqCst) != generation {
+            return;
+        }
+        self.ended.store(generation + 1, Ordering::SeqCst);
         drop(self.running.send_replace(None));
         self.crashed.notify_one();
     }
@@ -134,16 +157,28 @@ impl World {
             let generation = self.ended.load(Ordering::SeqCst);
             let store = Arc::new(FaultyStore::new(Arc::clone(self), generation));
             let steady = Arc::new(SteadyModels::new(Arc::clone(self), generation, Arc::clone(&opened)));
-            match app().start(store, steady).await {
-                Ok(app) => drop(self.running.send_replace(Some(app))),
-                Err(error) => return error.into(),
-            }
+            let clock = Arc::new(SimulatedClock(self.begun));
+            let started = tokio::select! {
+                biased;
+                // It may end before it has begun.
+                () = self.crashed.notified() => None,
+                started = app().clock(clock).start(store, steady) => Some(started),
+            };
             models = Some(opened);
-            if generation > 0 {
-                let models = if is_fresh { "fresh read models" } else { "the read models it had" };
-                self.note(true, format!("the application was started again, on {models}"));
+            let started = match started {
+                // A fault that it does not start with: it is started again.
+                Some(Err(StartError::NotBegun { .. })) | None => None,
+                Some(Err(error)) => return error.into(),
+                Some(Ok(app)) => Some(app),
+            };
+            if let Some(app) = started {
+                self.running.send_replace(Some(app));
+                if generation > 0 {
+                    let models = if is_fresh { "fresh read models" } else { "the read models it had" };
+                    self.note(true, format!("the application was started again, on {models}"));
+                }
+                self.crashed.notified().await;
             }
-            self.crashed.notified().await;
             sleep(Duration::from_millis(1 + self.dice.throw("time until the next start", 50))).await;
         }
     }

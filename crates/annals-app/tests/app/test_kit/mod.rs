@@ -1,5 +1,8 @@
 //! The test kit fails when it should, and says what differs.
 
+mod decisions;
+mod processes;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -15,8 +18,8 @@ use crate::domain::{CountOf, Counter, CounterCommand, CounterEvent, Counts, Sum,
 use crate::simulation::{ForgetfulSum, SumOfAll, sum_of_all};
 
 /// What a test says when it fails; nothing when it passes.
-pub(crate) fn failure(test: impl FnOnce() + std::panic::UnwindSafe) -> Option<String> {
-    let payload = std::panic::catch_unwind(test).err()?;
+pub(crate) fn failure(test: impl FnOnce()) -> Option<String> {
+    let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).err()?;
     let text = payload.downcast_ref::<String>().cloned();
     text.or(payload.downcast_ref::<&str>().map(|text| (*text).to_owned()))
 }
@@ -188,7 +191,7 @@ fn events() -> [(&'static str, CounterEvent); 4] {
 /// What a test says that waits.
 fn async_failure(test: impl Future<Output = ()>) -> Option<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    failure(std::panic::AssertUnwindSafe(|| runtime.block_on(test)))
+    failure(|| runtime.block_on(test))
 }
 
 #[tokio::test]
@@ -214,7 +217,7 @@ fn an_answer_that_is_wrong_in_every_way_is_shown_once() {
             "the answer to CountOf is not as expected when all events come in one batch, nor when"
         )
     );
-    assert!(first.contains(", nor after a rebuild (crates/annals-app/tests/app/test_kit.rs:"), "{first}");
+    assert!(first.contains(", nor after a rebuild (crates/annals-app/tests/app/test_kit/mod.rs:"), "{first}");
     assert_eq!(difference, "- expected\n+ found\n  (\n-     6,\n+     5,\n      2,\n  )");
 }
 

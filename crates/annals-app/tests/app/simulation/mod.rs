@@ -1,5 +1,7 @@
 //! Simulations pass what is right, find what is wrong, and are the same again for the same seed.
 
+mod across;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
