@@ -138,13 +138,14 @@ impl Commits {
         if queue.closed {
             return Err(StoreError::Closed.into());
         }
-        queue.waiting.push_back(Waiting { append, ticket: Arc::clone(&ticket), can_lead });
         let free = !queue.leading;
         if free && can_lead {
             queue.leading = true;
-        } else if free {
+        } else if free && queue.waiting.is_empty() {
+            // Who came before, if anybody waits, has woken it already.
             self.work.notify_one();
         }
+        queue.waiting.push_back(Waiting { append, ticket: Arc::clone(&ticket), can_lead });
         Ok((ticket, free && can_lead))
     }
 

@@ -330,6 +330,9 @@ impl EventStore for EventLog {
     }
 
     fn read(&self, request: ReadRequest) -> BoxFuture<'_, Result<EventBatch, StoreError>> {
+        if let Some(nothing) = self.shared.index.without_event(&request) {
+            return Box::pin(std::future::ready(Ok(nothing)));
+        }
         let shared = Arc::clone(&self.shared);
         Box::pin(blocking::unblock(move || shared.index.read(&request)))
     }

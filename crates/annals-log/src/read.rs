@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use annals_core::append_rules::check_filter;
 use annals_core::{
-    Direction, EventBatch, InvalidRequest, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Position, ReadFrom,
+    Direction, EventBatch, FilterItem, InvalidRequest, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Position, ReadFrom,
     ReadRequest, StoreError,
 };
 use bytes::{Bytes, BytesMut};
@@ -42,6 +42,25 @@ impl LogIndex {
         let head = view.upto;
         drop(snapshot);
         fetch(&places, next, head)
+    }
+}
+
+impl LogIndex {
+    /// The answer to who asks for an event by its id, where the index tells without the log that there is none: so it is for most
+    /// commands that come with an id.
+    pub(crate) fn without_event(&self, request: &ReadRequest) -> Option<EventBatch> {
+        let ([FilterItem { event_id: Some(id), .. }], ReadFrom::Start) =
+            (request.filter.items(), request.from)
+        else {
+            return None;
+        };
+        let snapshot = self.snapshot();
+        let view = snapshot.view();
+        let new_upto = view.older.without_ids(std::iter::once(id), self.seed);
+        let in_no_run = view.older.runs.last().is_none_or(|last| last.last() <= new_upto);
+        let is_new = in_no_run && view.position_of(id, new_upto).ok()?.is_none();
+        view.check_health().ok()?;
+        is_new.then(|| EventBatch { head: view.upto, ..EventBatch::default() })
     }
 }
 

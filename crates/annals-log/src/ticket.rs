@@ -37,9 +37,10 @@ impl Ticket {
         state.0 = turn;
         let waker = state.1.take();
         drop(state);
-        self.changed.notify_one();
-        if let Some(waker) = waker {
-            waker.wake();
+        match waker {
+            Some(waker) => waker.wake(),
+            // Asks the system, whether a thread waits or not: too much where a task does.
+            None => self.changed.notify_one(),
         }
     }
 

@@ -27,6 +27,31 @@ pub async fn an_append_is_visible_dense_and_in_order(fixture: &dyn Fixture) {
     assert_eq!(store.durability(), expected);
 }
 
+pub async fn an_append_may_write_many_streams(fixture: &dyn Fixture) {
+    let store = open(fixture).await;
+    append(&*store, [event("s-7", "X"), event("s-29", "X")]).await;
+    let name = |n: u64| format!("s-{n}");
+    // Each of them twice, and not one after the other.
+    let written = (0..30).chain((0..30).rev()).map(|n| event(&name(n), "Y"));
+    let before = |n: u64| Version::new(u64::from(n == 7 || n == 29));
+    let request = AppendRequest::new(written);
+    let request = (0..30)
+        .fold(request, |request, n| request.expect(stream(&name(n)), ExpectedVersion::Exact(before(n))));
+    let receipt = store.append(request.clone()).await.unwrap();
+    let after = |n: u64| Version::new(before(n).get() + 2);
+    let expected: Vec<_> = (0..30).map(|n| (stream(&name(n)), after(n))).collect();
+    assert_eq!(receipt.streams, expected);
+    for n in [0, 7, 8, 9, 29] {
+        let events = read(&*store, ReadRequest::stream(stream(&name(n)))).await;
+        assert_eq!(versions(&events), (1..=after(n).get()).collect::<Vec<_>>(), "s-{n}");
+    }
+    let fresh = AppendRequest { events: vec![event("s-0", "Z")], ..request };
+    let Err(AppendError::Conflict(conflict)) = store.append(fresh).await else {
+        panic!("expected a conflict")
+    };
+    assert_eq!(conflict.failed.len(), 30, "{conflict}");
+}
+
 pub async fn a_failed_append_writes_nothing(fixture: &dyn Fixture) {
     let store = open(fixture).await;
     append(&*store, [event("a-1", "X")]).await;

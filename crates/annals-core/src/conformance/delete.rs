@@ -1,7 +1,9 @@
 //! Deleting and truncating streams.
 
 use super::*;
-use crate::{AppendError, DeleteMode, ExpectedVersion, FailedCheck, Position, ReadFrom, Version};
+use crate::{
+    AppendError, DeleteMode, ExpectedVersion, FailedCheck, NewEvent, Position, ReadFrom, SystemEvent, Version,
+};
 
 pub async fn a_soft_deleted_stream_counts_on(fixture: &dyn Fixture) {
     let mut store = open(fixture).await;
@@ -49,6 +51,19 @@ pub async fn a_tombstoned_stream_takes_no_more(fixture: &dyn Fixture) {
     assert_eq!(store.head().await.unwrap(), Position::new(2));
     let left = read(&*store, ReadRequest::stream(stream("a-1"))).await;
     assert_eq!((versions(&left), left[0].event_type()), (vec![2], "$StreamTombstoned"));
+}
+
+pub async fn a_stream_ended_within_an_append_takes_no_more_in_it(fixture: &dyn Fixture) {
+    let store = open(fixture).await;
+    append(&*store, [event("a-1", "X")]).await;
+    let end = || NewEvent::system(stream("a-1"), SystemEvent::StreamTombstoned);
+    let request = AppendRequest::new([event("b-1", "X"), end(), event("b-1", "X"), event("a-1", "X")]);
+    let Err(AppendError::Conflict(conflict)) = store.append(request).await else { panic!("took more") };
+    let ended = FailedCheck::Tombstoned { stream: stream("a-1"), version: Version::new(2) };
+    assert_eq!(conflict.failed, [ended]);
+    assert_eq!(store.head().await.unwrap(), Position::new(1));
+    append(&*store, [event("b-1", "X"), end(), event("b-1", "X")]).await;
+    assert!(store.stream_state(&stream("a-1")).await.unwrap().tombstoned);
 }
 
 pub async fn truncation_hides_old_versions(fixture: &dyn Fixture) {

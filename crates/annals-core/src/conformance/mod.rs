@@ -61,6 +61,7 @@ macro_rules! conformance {
     ($fixture:expr) => {
         $crate::conformance!(@cases $fixture;
             an_append_is_visible_dense_and_in_order
+            an_append_may_write_many_streams
             a_failed_append_writes_nothing
             every_failed_check_is_reported_with_what_was_found
             expected_versions_mean_what_they_say
@@ -76,6 +77,7 @@ macro_rules! conformance {
             ids_stay_known_after_deletion_and_reopening
             a_soft_deleted_stream_counts_on
             a_tombstoned_stream_takes_no_more
+            a_stream_ended_within_an_append_takes_no_more_in_it
             truncation_hides_old_versions
             conditions_do_not_see_hidden_events
             reads_by_every_term

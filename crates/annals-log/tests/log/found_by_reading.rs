@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use annals_core::conformance::block_on;
 use annals_core::{
-    AppendRequest, ConsumerName, DeleteMode, EventStore, ExpectedVersion, Filter, Position, ReadRequest,
-    StreamName,
+    AppendRequest, ConsumerName, DeleteMode, EventId, EventStore, ExpectedVersion, Filter, Position,
+    ReadRequest, RecordedEvent, StreamName,
 };
 use annals_log::{EventLog, EventLogReader, LogOptions, Maintenance};
 
@@ -337,4 +338,25 @@ fn an_empty_log_can_be_compacted() {
     let folder = tempfile::tempdir().unwrap();
     let report = open(folder.path()).compact_blocking(&(Box::new(|_, _| {}) as _)).unwrap();
     assert_eq!(report.segments, 0);
+}
+
+#[test]
+fn that_an_id_is_new_is_told_without_a_thread_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        || LogOptions { index_memory_bytes: 0, maintenance: Maintenance::Inline, ..without_marks() };
+    let log = EventLog::open(folder.path(), options()).unwrap();
+    let known = event("a-1", "1");
+    let id = known.event_id();
+    log.append_blocking(AppendRequest::new([known])).unwrap();
+    append(&log, "a-1", "2");
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..100 {
+        let mut new = log.read(ReadRequest::new(Filter::event_id(EventId::fresh())).limit(1));
+        let Poll::Ready(answer) = new.as_mut().poll(&mut context) else { panic!("it is waited for") };
+        let answer = answer.unwrap();
+        assert_eq!((answer.events.len(), answer.next, answer.head), (0, None, Position::new(2)));
+    }
+    let found = block_on(log.read(ReadRequest::new(Filter::event_id(id)))).unwrap();
+    assert_eq!(found.events.iter().map(RecordedEvent::id).collect::<Vec<_>>(), [id]);
 }
