@@ -85,3 +85,46 @@ impl Decision for CardIssuing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::{Amount, Currency};
+    use annals::given_decision;
+
+    fn opened() -> AccountEvent {
+        let (currency, overdraft_limit) = (Currency::default(), Amount::ZERO);
+        AccountEvent::AccountOpened { owner: Some("Ann".into()), currency, overdraft_limit }
+    }
+
+    fn issued(card: &str, account: &str) -> AccountEvent {
+        AccountEvent::CardIssued { card: card.into(), account: account.into() }
+    }
+
+    fn issue(card: &str) -> IssueCard {
+        IssueCard { card: card.into() }
+    }
+
+    #[test]
+    fn a_card_has_one_account() {
+        let (card, other) = ("4000123412341234", "4000123412341235");
+        given_decision::<CardIssuing>([("account-1", opened())])
+            .when("1", issue(card))
+            .then([issued(card, "1")]);
+        let given = || [("account-1", opened()), ("account-1", issued(card, "1")), ("account-2", opened())];
+        given_decision::<CardIssuing>(given()).when("1", issue(card)).then_nothing();
+        given_decision::<CardIssuing>(given()).when("2", issue(card)).then_refused("card-taken");
+        given_decision::<CardIssuing>(given()).when("2", issue(other)).then([issued(other, "2")]);
+    }
+
+    #[test]
+    fn a_card_needs_an_open_account_and_a_number() {
+        let card = "4000123412341234";
+        given_decision::<CardIssuing>([]).when("1", issue(card)).then_refused("account-not-open");
+        let closed = [("account-1", opened()), ("account-1", AccountEvent::AccountClosed)];
+        given_decision::<CardIssuing>(closed).when("1", issue(card)).then_refused("account-not-open");
+        given_decision::<CardIssuing>([("account-1", opened())])
+            .when("1", issue("12ab"))
+            .then_refused("not-a-card");
+    }
+}

@@ -178,3 +178,73 @@ impl Transfers {
             .max(Duration::from_millis(100))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use annals::{GivenProcess, given_process};
+
+    fn requested(patience_seconds: u64) -> TransferEvent {
+        let (from, to, amount) = ("1".to_owned(), "2".to_owned(), "5".parse().unwrap());
+        TransferEvent::TransferRequested { from, to, amount, currency: Currency::default(), patience_seconds }
+    }
+
+    fn transfer(patience_seconds: u64) -> GivenProcess<Transfers> {
+        given_process::<Transfers>().when_recorded("transfer-7", requested(patience_seconds))
+    }
+
+    fn other(account: &str) -> OtherAccount {
+        OtherAccount { bank: THIS_BANK.to_owned(), account: account.to_owned() }
+    }
+
+    fn send() -> AccountCommand {
+        let (amount, to, purpose) = ("5".parse().unwrap(), other("2"), Some("transfer 7".to_owned()));
+        AccountCommand::SendTransfer { amount, to, purpose, currency: Some(Currency::default()) }
+    }
+
+    fn receive(from: &str, purpose: &str) -> AccountCommand {
+        let (amount, from, purpose) = ("5".parse().unwrap(), other(from), Some(purpose.to_owned()));
+        AccountCommand::ReceiveTransfer { amount, from, purpose, currency: Some(Currency::default()) }
+    }
+
+    #[test]
+    fn money_goes_out_and_in() {
+        transfer(0)
+            .then(Steps::none().give::<Account>(SEND, "1", send()))
+            .answered(SEND)
+            .then(Steps::none().give::<Account>(RECEIVE, "2", receive("1", "transfer 7")))
+            .restarted()
+            .answered(RECEIVE)
+            .then_gives::<Transfer>(NOTE, "7", TransferCommand::CompleteTransfer)
+            .answered(NOTE)
+            .then_ends();
+    }
+
+    #[test]
+    fn what_cannot_arrive_goes_back() {
+        let way = transfer(0)
+            .answered(SEND)
+            .refused(RECEIVE, "account-is-closed")
+            .then(Steps::none().give::<Account>(RETURN, "1", receive("2", "transfer 7, returned")))
+            .answered(RETURN)
+            .then_waits_for([NOTE]);
+        assert_eq!(way.state().money, Money::Returned);
+    }
+
+    #[test]
+    fn it_waits_until_its_deadline_and_not_longer() {
+        let again = Duration::from_secs(10);
+        transfer(100)
+            .then_sets(DEADLINE, Duration::from_secs(100))
+            .refused(SEND, "insufficient-funds")
+            .then(Steps::none().timer(AGAIN, again))
+            .turn_clock(again)
+            .then_gives::<Account>(SEND, "1", send())
+            .refused(SEND, "insufficient-funds")
+            .turn_clock(Duration::from_secs(90))
+            .then_fires([AGAIN, DEADLINE])
+            // The answer that was waited for when it became too late decides.
+            .refused(SEND, "insufficient-funds")
+            .then_waits_for([NOTE]);
+    }
+}
