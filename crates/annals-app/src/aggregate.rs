@@ -21,6 +21,9 @@ pub trait Aggregate: Default + Clone + State {
     /// then are made anew. Upcasters that take an older form to other events than before count as that too: what was folded
     /// from it is saved. What changes the fields of the state is noticed without that.
     const FOLDING: u32 = 1;
+    /// So many entities are kept folded in memory: those that were asked for last, this many at least and twice as many at most. The
+    /// others are folded from their events, or a snapshot, when they are asked for.
+    const KEPT_IN_MEMORY: usize = 10_000;
     /// What it can be asked to do.
     type Command: Command;
     /// What can have happened to it.

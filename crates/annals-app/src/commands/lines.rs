@@ -9,9 +9,6 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::line::Line;
 use crate::Aggregate;
 
-/// So many entities of one type are in a generation.
-const GENERATION: usize = 10_000;
-
 /// The lines of the entities of one type, found by the ids of the entities. Those that were asked for last are kept: as many as a
 /// generation has at least, twice as many at most.
 pub(super) struct Lines<A: Aggregate> {
@@ -26,7 +23,7 @@ impl<A: Aggregate> Lines<A> {
         Self {
             category,
             hasher: DefaultHashBuilder::default(),
-            lines: Mutex::new(Generations::of(GENERATION)),
+            lines: Mutex::new(Generations::of(A::KEPT_IN_MEMORY)),
         }
     }
 

@@ -65,6 +65,10 @@ impl<A: Aggregate> Repository<A> {
     /// Folds the events of a stream up to a point.
     pub(crate) async fn fold<E>(&self, stream: &StreamName, at: At) -> Result<Folded<A>, Error<E>> {
         let now = self.store.stream_state(stream).await?;
+        if now.version == Version::ZERO {
+            // The first command to an entity is not held up by a read that finds nothing.
+            return Ok(Folded { visible_from: first_visible(&now), ..Folded::default() });
+        }
         let mut folded = None;
         if let Some(snapshot) = self.snapshot(stream, at, &now).await {
             let version = snapshot.folded.version;

@@ -156,6 +156,7 @@ impl<P: ProcessManager> State for Instance<P> {
 impl<P: ProcessManager> Aggregate for Instance<P> {
     const CATEGORY: &'static str = P::NAME;
     const FOLDING: u32 = P::FOLDING;
+    const KEPT_IN_MEMORY: usize = P::KEPT_IN_MEMORY;
     type Command = Take<P::Event>;
     type Event = StepTaken;
     type Error = ProcessError;

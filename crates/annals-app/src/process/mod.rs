@@ -101,6 +101,9 @@ pub trait ProcessManager: Default + Clone + State {
     const BEGIN: Begin = Begin::Now;
     /// As [`Aggregate::FOLDING`](crate::Aggregate::FOLDING).
     const FOLDING: u32 = 1;
+    /// As [`Aggregate::KEPT_IN_MEMORY`](crate::Aggregate::KEPT_IN_MEMORY): more than for others, for most processes are young and take
+    /// their steps one soon after the other.
+    const KEPT_IN_MEMORY: usize = 30_000;
     /// The events that it is told of, by their names; those of several kinds of entities can be variants of one type.
     type Event: Event;
 
