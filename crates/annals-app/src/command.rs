@@ -71,8 +71,9 @@ pub struct CommandRequest {
     /// What it carries besides itself.
     pub options: CommandOptions,
     pub(crate) payload: CommandPayload,
-    /// Whether its answer is recorded also when it makes no events.
-    pub(crate) records_answer: bool,
+    /// Whether it is one of the framework's own: its id alone tells what it is, however its content is read by then, and nothing is
+    /// recorded of it when it makes no events.
+    pub(crate) is_own: bool,
     /// Whether code for it must not hold up the runtime, should it never return.
     pub(crate) is_apart: bool,
 }
@@ -99,7 +100,7 @@ impl CommandRequest {
             name: Cow::Owned(name.to_owned()),
             options,
             payload: CommandPayload::Json(json.into()),
-            records_answer: true,
+            is_own: false,
             is_apart: false,
         }
     }
@@ -117,7 +118,7 @@ impl CommandRequest {
             name: Cow::Borrowed(name),
             options,
             payload: CommandPayload::Typed(Box::new(command)),
-            records_answer: true,
+            is_own: false,
             is_apart: false,
         }
     }

@@ -189,14 +189,14 @@ impl<A: Aggregate> AggregateHandler<A> {
                 (events, payloads, At::Position(last.position()))
             }
             Some(FirstAnswer::Settled(settled)) if settled.refusal.is_some() => {
-                let at = At::Version(settled.version);
-                let then: Folded<A> = self.repository.fold(&given.stream, at).await?;
-                return Err(Error::Domain(given.recognise(settled.rejection(), || {
-                    let context = settled.context(given.context(settled.version, &*self.clock));
+                let then = self.repository.fold(&given.stream, At::Version(settled.on.version));
+                let again = |then: &Folded<A>| {
+                    let context = settled.context(given.context(settled.on.version, &*self.clock));
                     then.state.handle(&given.command, &context).err()
-                })));
+                };
+                return Err(Error::Domain(given.recognise(settled.rejection(), then, again).await?));
             }
-            Some(FirstAnswer::Settled(settled)) => (Vec::new(), Vec::new(), At::Version(settled.version)),
+            Some(FirstAnswer::Settled(settled)) => (Vec::new(), Vec::new(), At::Version(settled.on.version)),
         };
         let Folded { state, version, position, .. } = self.repository.fold(&given.stream, at).await?;
         let stream = given.stream.clone();

@@ -21,20 +21,26 @@ const REFUSED: &str = "CommandRefused";
 /// There was nothing to do for a command.
 const NOTHING_TO_DO: &str = "CommandHadNothingToDo";
 
-/// What is recorded of a command without events.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Settled {
-    /// The stream of its entity.
-    #[serde(default)]
-    stream: String,
-    /// The version of the entity that it was decided on.
+/// What a command was decided on.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct DecidedOn {
+    /// The version of the entity.
     #[serde(default)]
     pub(super) version: Version,
     /// The position up to which events were looked for, where it depended on more than its entity.
     #[serde(default, skip_serializing_if = "is_none")]
     pub(super) position: Position,
     /// When it was taken to happen.
-    occurred_at: Timestamp,
+    pub(super) occurred_at: Timestamp,
+}
+
+/// What is recorded of a command without events.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Settled {
+    /// The stream of its entity.
+    stream: StreamName,
+    #[serde(flatten)]
+    pub(super) on: DecidedOn,
     /// Why it was refused, if it was.
     #[serde(flatten)]
     pub(super) refusal: Option<Refusal>,
@@ -48,16 +54,6 @@ pub(super) struct Refusal {
 }
 
 impl Settled {
-    pub(super) fn of(
-        refused: Option<&Rejection>,
-        version: Version,
-        position: Position,
-        occurred_at: Timestamp,
-    ) -> Self {
-        let refusal = refused.map(|why| Refusal { code: why.code.to_string(), message: why.message.clone() });
-        Self { stream: String::new(), version, position, occurred_at, refusal }
-    }
-
     /// The refusal as it is told again.
     pub(super) fn rejection(&self) -> Rejection {
         let Refusal { code, message } = self.refusal.clone().unwrap_or_default();
@@ -66,7 +62,7 @@ impl Settled {
 
     /// What it was decided on then, besides the state.
     pub(super) fn context(&self, now: Context) -> Context {
-        Context { occurred_at: self.occurred_at, ..now }
+        Context { occurred_at: self.on.occurred_at, ..now }
     }
 }
 
@@ -77,14 +73,16 @@ fn is_none(position: &Position) -> bool {
 /// Adds the record of a command without events to an append, where the command has an id.
 pub(super) fn record<C: Command>(
     given: &Given<C>,
-    settled: &Settled,
+    refused: Option<&Rejection>,
+    on: DecidedOn,
     request: &mut AppendRequest,
 ) -> Result<(), Error<Rejection>> {
-    if given.options.command_id.is_none() || !given.records_answer {
+    if given.options.command_id.is_none() || given.is_own {
         return Ok(());
     }
-    let event_type = EventType::new(if settled.refusal.is_some() { REFUSED } else { NOTHING_TO_DO })?;
-    let settled = Settled { stream: given.stream.to_string(), refusal: settled.refusal.clone(), ..*settled };
+    let refusal = refused.map(|why| Refusal { code: why.code.to_string(), message: why.message.clone() });
+    let event_type = EventType::new(if refusal.is_some() { REFUSED } else { NOTHING_TO_DO })?;
+    let settled = Settled { stream: given.stream.clone(), on, refusal };
     let payload = serde_json::to_vec(&settled).map_err(|error| Error::malformed("the answer", error))?;
     let stream = StreamName::new(format!("{ANSWERS}-{}", given.stream.category()))?;
     request.events.push(given.event_in(stream, 0, event_type, payload.into()));

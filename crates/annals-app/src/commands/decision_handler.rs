@@ -10,7 +10,7 @@ use annals_core::{
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::answers::{self, FirstAnswer, Settled, first_answer};
+use super::answers::{self, DecidedOn, FirstAnswer, first_answer};
 use super::given::{EventTypes, Given};
 use super::metadata::LastMetadata;
 use super::{ATTEMPTS, Answered, CommandHandler, Ground};
@@ -130,8 +130,9 @@ impl<D: Decision> DecisionHandler<D> {
         let recorded = match &decided {
             Ok(events) if !events.is_empty() => given.record(events, &self.types, &mut request),
             settled => {
-                let settled = Settled::of(settled.as_ref().err(), Version::ZERO, upto, context.occurred_at);
-                answers::record(given, &settled, &mut request).map(|()| Vec::new())
+                let on =
+                    DecidedOn { version: Version::ZERO, position: upto, occurred_at: context.occurred_at };
+                answers::record(given, settled.as_ref().err(), on, &mut request).map(|()| Vec::new())
             }
         };
         let payloads = match recorded {
@@ -199,15 +200,15 @@ impl<D: Decision> DecisionHandler<D> {
                 (events, payloads, last.version(), last.position())
             }
             Some(FirstAnswer::Settled(settled)) if settled.refusal.is_some() => {
-                let rejection = settled.rejection();
-                let known = self.fold(begun, scope, settled.position).await?;
-                return Err(Error::Domain(given.recognise(rejection, || {
-                    let context = settled.context(given.context(Version::new(known.events), &*self.clock));
-                    known.decision.handle(&given.command, &context).err()
-                })));
+                let then = self.fold(begun, scope, settled.on.position);
+                let again = |then: &Known<D>| {
+                    let context = settled.context(given.context(Version::new(then.events), &*self.clock));
+                    then.decision.handle(&given.command, &context).err()
+                };
+                return Err(Error::Domain(given.recognise(settled.rejection(), then, again).await?));
             }
             Some(FirstAnswer::Settled(settled)) => {
-                (Vec::new(), Vec::new(), self.version(&given.stream).await?, settled.position)
+                (Vec::new(), Vec::new(), self.version(&given.stream).await?, settled.on.position)
             }
         };
         let state = Arc::new(self.fold(begun, scope, position).await?.decision);

@@ -23,13 +23,14 @@ pub(super) struct Given<C> {
     pub(super) options: CommandOptions,
     /// Whether the caller knows the types of the domain.
     is_typed: bool,
-    /// Whether its answer is recorded also when it makes no events.
-    pub(super) records_answer: bool,
+    /// Whether it is one of the framework's own: its id alone tells what it is, however its content is read by then, and nothing is
+    /// recorded of it when it makes no events.
+    pub(super) is_own: bool,
     /// Whether code for it must not hold up the runtime.
     pub(super) is_apart: bool,
     /// Recorded with its events.
     pub(super) metadata: Bytes,
-    /// Tells it from other commands with the same id; only one with an id has it.
+    /// Tells it from other commands with the same id; one without an id, and one of the framework's own, has none.
     pub(super) digest: Option<String>,
 }
 
@@ -70,7 +71,7 @@ impl<C: Command> Given<C> {
         stream: StreamName,
         last_metadata: &LastMetadata,
     ) -> Result<Self, Error<Rejection>> {
-        let CommandRequest { id, name, options, payload, records_answer, is_apart, .. } = request;
+        let CommandRequest { id, name, options, payload, is_own, is_apart, .. } = request;
         let (command, is_typed) = match payload {
             CommandPayload::Typed(command) => (command.downcast::<C>().ok().map(|command| *command), true),
             CommandPayload::Json(json) => {
@@ -84,7 +85,8 @@ impl<C: Command> Given<C> {
             return Err(Error::Unknown(Unknown { kind: "command", name: name.into_owned(), known }));
         };
         validate(&command)?;
-        let digest = options.command_id.as_ref().map(|_| digest_of(&command)).transpose()?;
+        let needs_digest = options.command_id.is_some() && !is_own;
+        let digest = needs_digest.then(|| digest_of(&command)).transpose()?;
         let make = || {
             let metadata = MetadataToWrite {
                 command: command.name(),
@@ -103,7 +105,7 @@ impl<C: Command> Given<C> {
             None => last_metadata.of(&command, &options.principal.name, make)?,
             Some(_) => make()?,
         };
-        Ok(Self { stream, id, command, options, is_typed, records_answer, is_apart, metadata, digest })
+        Ok(Self { stream, id, command, options, is_typed, is_own, is_apart, metadata, digest })
     }
 
     /// Its name.
@@ -121,19 +123,21 @@ impl<C: Command> Given<C> {
         }
     }
 
-    /// The refusal that it was answered with before. Its typed form is not stored: the same decision on the same state gives it
-    /// again, unless the domain has changed.
-    pub(super) fn recognise<R: DomainError>(
+    /// The refusal that it was answered with before. Its typed form is not stored, and only who knows the types asks for it: the
+    /// same decision on the same state gives it again, unless the domain has changed.
+    pub(super) async fn recognise<R: DomainError, S>(
         &self,
         mut rejection: Rejection,
-        decide_again: impl FnOnce() -> Option<R>,
-    ) -> Rejection {
-        if self.is_typed
-            && let Ok(Some(error)) = catch_panic(decide_again)
-        {
-            rejection.recognise(error);
+        state: impl Future<Output = Result<S, Error<Rejection>>>,
+        decide_again: impl FnOnce(&S) -> Option<R>,
+    ) -> Result<Rejection, Error<Rejection>> {
+        if self.is_typed {
+            let state = state.await?;
+            if let Ok(Some(error)) = catch_panic(|| decide_again(&state)) {
+                rejection.recognise(error);
+            }
         }
-        rejection
+        Ok(rejection)
     }
 
     /// The id of its n-th event, where it has an id itself: always the same, so that the store knows the event again.

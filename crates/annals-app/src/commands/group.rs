@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Answered;
 use super::aggregate_handler::Answer;
-use super::answers::{self, Settled};
+use super::answers::{self, DecidedOn};
 use super::given::{EventTypes, Given};
 use super::repository::Folded;
 use crate::panics::catch_panic;
@@ -90,6 +90,7 @@ impl<A: Aggregate> Group<A> {
             return Err(Error::VersionMismatch { stream: given.stream.clone(), expected, actual });
         }
         let context = given.context(actual, clock);
+        let on = DecidedOn { version: actual, position: Position::ZERO, occurred_at: context.occurred_at };
         let panicked = |message| Error::panicked(given.name(), message);
         let decided =
             catch_panic(|| self.pending.state.handle(&given.command, &context)).map_err(panicked)?;
@@ -97,14 +98,12 @@ impl<A: Aggregate> Group<A> {
             Ok(events) => events,
             Err(error) => {
                 let rejection = Rejection::new(error);
-                let settled = Settled::of(Some(&rejection), actual, Position::ZERO, context.occurred_at);
-                answers::record(given, &settled, &mut self.request)?;
+                answers::record(given, Some(&rejection), on, &mut self.request)?;
                 return Err(Error::Domain(rejection));
             }
         };
         if events.is_empty() {
-            let settled = Settled::of(None, actual, Position::ZERO, context.occurred_at);
-            answers::record(given, &settled, &mut self.request)?;
+            answers::record(given, None, on, &mut self.request)?;
             return Ok((events, Vec::new()));
         }
         let before = self.request.events.len();

@@ -43,13 +43,14 @@ pub(crate) trait AnyProcess: AnyReaction {
     /// What knows the states of the processes.
     fn states(&self) -> Arc<dyn StateHandler>;
 
-    /// Lets a process take in that a timer is due which was set by a step; nothing happens when it is not set any more. Returns
-    /// where the step is, if one was taken.
+    /// Lets a process take in that a timer is due which was set by a step; nothing happens when it is not set any more. What the
+    /// step that set it belongs to goes along. Returns where the new step is, if one was taken.
     fn fire<'a>(
         &'a self,
         key: &'a str,
         timer: &'a str,
         step: Version,
+        because: CommandOptions,
     ) -> BoxFuture<'a, Result<Option<Position>, Error<Rejection>>>;
 }
 
@@ -77,8 +78,7 @@ impl<P: ProcessManager> Process<P> {
         options: CommandOptions,
     ) -> Result<Option<Position>, Error<Rejection>> {
         let mut request = CommandRequest::typed(P::NAME, key, take.name(), take, options);
-        // What makes no step may be given again: it makes none then, either.
-        request.records_answer = false;
+        request.is_own = true;
         let done = Arc::clone(&self.handler).handle(request).await?;
         Ok((!done.events.is_empty()).then_some(done.position))
     }
@@ -130,7 +130,6 @@ impl<P: ProcessManager> Process<P> {
             Err(Error::Domain(Rejection { code, message, .. })) => {
                 Ok(Take::Refused { command_id, code: code.into_owned(), message })
             }
-            Err(Error::RefusedBefore { code, message }) => Ok(Take::Refused { command_id, code, message }),
             Err(error) => {
                 Err(format!("its command {label:?}, {command} to {category} {entity:?}: {error}").into())
             }
@@ -202,8 +201,9 @@ impl<P: ProcessManager> AnyProcess for Process<P> {
         key: &'a str,
         timer: &'a str,
         step: Version,
+        because: CommandOptions,
     ) -> BoxFuture<'a, Result<Option<Position>, Error<Rejection>>> {
-        let options = CommandOptions { principal: self.principal.clone(), ..CommandOptions::default() };
+        let options = CommandOptions { principal: self.principal.clone(), ..because };
         Box::pin(self.take(key, Take::Due { timer: timer.to_owned(), step }, options))
     }
 }

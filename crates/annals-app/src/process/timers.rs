@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_core::{Clock, Position, Version};
+use annals_core::{CausationId, Clock, CorrelationId, Position, Version};
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::AnyProcess;
 use super::work::{DueTimer, due_timers, next_due};
 use crate::versions::Versions;
-use crate::{Error, ProjectionError, Rejection};
+use crate::{CommandOptions, Error, ProjectionError, Rejection};
 
 /// Nothing is waited for longer than this without looking at the clock, which may have been set.
 const LOOK: Duration = Duration::from_secs(1);
+/// And it is not looked again before so much time has passed.
+const SHORTEST_LOOK: Duration = Duration::from_millis(5);
 /// So many timers are looked at in one go.
 const BATCH: u32 = 1_024;
 /// So many timers fire at the same time.
@@ -66,6 +68,8 @@ impl Timers {
             // Those that are due already and fail wait for their turn.
             let wait = if wait.is_zero() { LOOK } else { wait.min(LOOK) };
             let _ = timeout(wait, changes.changed()).await;
+            // Where much is done, the read model changes all the time.
+            sleep(SHORTEST_LOOK.min(wait)).await;
             return Ok(());
         }
         let fired: Vec<_> = stream::iter(due)
@@ -93,7 +97,7 @@ impl Timers {
 
     async fn fire(&self, due: &DueTimer) -> Result<Option<Position>, Error<Rejection>> {
         match self.processes.get(due.process.as_str()) {
-            Some(process) => process.fire(&due.id, &due.timer, due.step).await,
+            Some(process) => process.fire(&due.id, &due.timer, due.step, due.because()).await,
             // One of a process manager that the application has no more.
             None => Ok(None),
         }
@@ -101,6 +105,15 @@ impl Timers {
 }
 
 impl DueTimer {
+    /// What its step carries: that of the step that set it.
+    fn because(&self) -> CommandOptions {
+        CommandOptions {
+            correlation_id: CorrelationId::new(&self.correlation).ok(),
+            causation_id: CausationId::new(&self.cause).ok(),
+            ..CommandOptions::default()
+        }
+    }
+
     fn key(&self) -> Key {
         (self.process.clone(), self.id.clone(), self.timer.clone(), self.step)
     }

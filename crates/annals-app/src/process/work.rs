@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AnyProcess;
 use super::instance::StepTaken;
+use super::steps::StepCommand;
 use crate::{Named, Projection, Query, QueryContext, QueryError, decode_event};
 
 /// The read model of what processes wait for: answers to their commands, and timers. It is kept like any other.
@@ -24,8 +25,44 @@ impl Work {
     }
 }
 
-/// What one row of a table becomes: nothing when it goes.
-type Changes<K> = HashMap<K, Option<Vec<Value>>>;
+/// A row of a table.
+type Row = Vec<Value>;
+
+/// What some steps change of one process: rows become others, or go.
+#[derive(Default)]
+struct Changed {
+    process: Option<Row>,
+    /// Whether all that it waited for is forgotten first.
+    is_over: bool,
+    commands: HashMap<String, Option<Row>>,
+    timers: HashMap<String, Option<Row>>,
+}
+
+impl Changed {
+    /// Takes the next step of the process in.
+    fn take(&mut self, event: &RecordedEvent, step: StepTaken) {
+        let (process, id) = (event.category(), event.entity_id());
+        if step.is_over {
+            *self = Self { is_over: true, ..Self::default() };
+            return;
+        }
+        let row = params![process, id, event.version(), event.position(), event.recorded_at()];
+        self.process = Some(row.to_vec());
+        self.commands.extend(step.answered().map(|command_id| (command_id.to_owned(), None)));
+        let gone = step.fired().into_iter().chain(step.cancelled.iter().map(String::as_str));
+        self.timers.extend(gone.map(|timer| (timer.to_owned(), None)));
+        for command in step.commands {
+            let StepCommand { id: command_id, label, category, entity, command, .. } = command;
+            let row = params![command_id.as_str(), process, id, label, category, entity, command];
+            self.commands.insert(command_id, Some(row.to_vec()));
+        }
+        let (correlation, cause) = (event.correlation_id().unwrap_or_default(), event.id().to_string());
+        for (timer, due) in step.timers {
+            let row = params![process, id, timer.as_str(), due, event.version(), correlation, cause.as_str()];
+            self.timers.insert(timer, Some(row.to_vec()));
+        }
+    }
+}
 
 impl Projection for Work {
     const NAME: &'static str = "processes";
@@ -49,7 +86,8 @@ impl Projection for Work {
              label TEXT NOT NULL, category TEXT NOT NULL, entity TEXT NOT NULL, command TEXT NOT NULL)",
             "CREATE INDEX IF NOT EXISTS open_commands_of ON open_commands (process, id)",
             "CREATE TABLE IF NOT EXISTS open_timers (process TEXT NOT NULL, id TEXT NOT NULL, timer TEXT NOT NULL, \
-             due BIGINT NOT NULL, step BIGINT NOT NULL, PRIMARY KEY (process, id, timer))",
+             due BIGINT NOT NULL, step BIGINT NOT NULL, correlation TEXT NOT NULL, cause TEXT NOT NULL, \
+             PRIMARY KEY (process, id, timer))",
             "CREATE INDEX IF NOT EXISTS open_timers_by_due ON open_timers (due)",
         ] {
             tx.execute(sql, &[]).await?;
@@ -58,80 +96,62 @@ impl Projection for Work {
     }
 
     async fn apply(&self, tx: &mut dyn ReadModelTx, events: &[RecordedEvent]) -> Result<(), BoxError> {
-        let mut processes: Changes<(&str, &str)> = HashMap::new();
-        let mut commands: Changes<String> = HashMap::new();
-        let mut timers: Changes<(&str, &str, String)> = HashMap::new();
-        let mut over = Vec::new();
+        let mut changed: HashMap<(&str, &str), Changed> = HashMap::new();
         for event in events {
-            let (process, id) = (event.category(), event.entity_id());
             for step in decode_event::<StepTaken>(event)? {
-                let row = params![process, id, event.version(), event.position(), event.recorded_at()];
-                processes.insert((process, id), (!step.is_over).then(|| row.to_vec()));
-                if let Some(command_id) = step.answered() {
-                    commands.insert(command_id.to_owned(), None);
-                }
-                for timer in step.fired().into_iter().chain(step.cancelled.iter().map(String::as_str)) {
-                    timers.insert((process, id, timer.to_owned()), None);
-                }
-                if step.is_over {
-                    over.push(params![process, id].to_vec());
-                    commands.retain(|_, row| !is_of(row.as_deref(), process, id));
-                    timers.retain(|(of, key, _), _| (*of, *key) != (process, id));
-                    continue;
-                }
-                for command in step.commands {
-                    let row = params![
-                        command.id.as_str(),
-                        process,
-                        id,
-                        command.label,
-                        command.category,
-                        command.entity,
-                        command.command
-                    ];
-                    commands.insert(command.id, Some(row.to_vec()));
-                }
-                for (timer, due) in step.timers {
-                    let row = params![process, id, timer.as_str(), due, event.version()];
-                    timers.insert((process, id, timer), Some(row.to_vec()));
-                }
+                changed.entry((event.category(), event.entity_id())).or_default().take(event, step);
+            }
+        }
+        let (mut over, mut processes) = (Vec::new(), Rows::default());
+        let (mut commands, mut timers) = (Rows::default(), Rows::default());
+        for ((process, id), change) in changed {
+            if change.is_over {
+                over.push(params![process, id].to_vec());
+            }
+            processes.change(params![process, id].to_vec(), change.process);
+            for (command_id, row) in change.commands {
+                commands.change(vec![command_id.into()], row);
+            }
+            for (timer, row) in change.timers {
+                timers.change(params![process, id, timer].to_vec(), row);
             }
         }
         for table in ["open_commands", "open_timers"] {
             let sql = format!("DELETE FROM {table} WHERE process = $1 AND id = $2");
             tx.execute_many(&sql, &over).await?;
         }
-        let key = |(process, id): (&str, &str)| params![process, id].to_vec();
-        write(tx, "open_processes", "process = $1 AND id = $2", 5, processes, key).await?;
-        write(tx, "open_commands", "command_id = $1", 7, commands, |id| vec![id.into()]).await?;
-        let key = |(process, id, timer): (&str, &str, String)| params![process, id, timer].to_vec();
-        write(tx, "open_timers", "process = $1 AND id = $2 AND timer = $3", 5, timers, key).await
+        processes.write(tx, "open_processes", "process = $1 AND id = $2", 5).await?;
+        commands.write(tx, "open_commands", "command_id = $1", 7).await?;
+        timers.write(tx, "open_timers", "process = $1 AND id = $2 AND timer = $3", 7).await
     }
 }
 
-fn is_of(row: Option<&[Value]>, process: &str, id: &str) -> bool {
-    let text = |place: usize| row.and_then(|row| row.get(place));
-    text(1) == Some(&Value::from(process)) && text(2) == Some(&Value::from(id))
+/// Rows of a table that become others, or go.
+#[derive(Default)]
+struct Rows {
+    gone: Vec<Row>,
+    new: Vec<Row>,
 }
 
-/// Puts rows in the place of those with the same keys, or takes those away.
-async fn write<K>(
-    tx: &mut dyn ReadModelTx,
-    table: &str,
-    is_key: &str,
-    columns: usize,
-    changes: Changes<K>,
-    key: impl Fn(K) -> Vec<Value>,
-) -> Result<(), BoxError> {
-    let (mut gone, mut new) = (Vec::with_capacity(changes.len()), Vec::with_capacity(changes.len()));
-    for (of, row) in changes {
-        gone.push(key(of));
-        new.extend(row);
+impl Rows {
+    fn change(&mut self, key: Row, row: Option<Row>) {
+        self.gone.push(key);
+        self.new.extend(row);
     }
-    tx.execute_many(&format!("DELETE FROM {table} WHERE {is_key}"), &gone).await?;
-    let places: Vec<_> = (1..=columns).map(|place| format!("${place}")).collect();
-    tx.execute_many(&format!("INSERT INTO {table} VALUES ({})", places.join(", ")), &new).await?;
-    Ok(())
+
+    async fn write(
+        self,
+        tx: &mut dyn ReadModelTx,
+        table: &str,
+        is_key: &str,
+        columns: usize,
+    ) -> Result<(), BoxError> {
+        tx.execute_many(&format!("DELETE FROM {table} WHERE {is_key}"), &self.gone).await?;
+        let places: Vec<_> = (1..=columns).map(|place| format!("${place}")).collect();
+        let sql = format!("INSERT INTO {table} VALUES ({})", places.join(", "));
+        tx.execute_many(&sql, &self.new).await?;
+        Ok(())
+    }
 }
 
 /// Asks which processes are not over, and what each waits for: those that took their last step longest ago first.
@@ -229,6 +249,9 @@ pub(crate) struct DueTimer {
     pub(crate) id: String,
     pub(crate) timer: String,
     pub(crate) step: Version,
+    /// What the step that set it belongs to, and its id.
+    pub(super) correlation: String,
+    pub(super) cause: String,
 }
 
 /// The timers that are due at a moment, the first ones first, at most so many.
@@ -237,11 +260,12 @@ pub(crate) async fn due_timers(
     now: Timestamp,
     most: u32,
 ) -> Result<Vec<DueTimer>, ReadModelError> {
-    let sql = "SELECT process, id, timer, step FROM open_timers WHERE due <= $1 ORDER BY due LIMIT $2";
+    let sql = "SELECT process, id, timer, step, correlation, cause FROM open_timers WHERE due <= $1 ORDER BY due LIMIT $2";
     let rows = tx.query(sql, params![now, i64::from(most)]).await?;
     let due = rows.into_iter().map(|row| {
         let (process, id, timer) = (row.get("process")?, row.get("id")?, row.get("timer")?);
-        Ok(DueTimer { process, id, timer, step: Version::new(row.get("step")?) })
+        let (correlation, cause) = (row.get("correlation")?, row.get("cause")?);
+        Ok(DueTimer { process, id, timer, step: Version::new(row.get("step")?), correlation, cause })
     });
     due.collect()
 }

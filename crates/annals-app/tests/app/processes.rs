@@ -9,7 +9,8 @@ use annals_app::{
     ProcessManager, ReactionState, RunningApp, State, Steps,
 };
 use annals_core::{
-    Clock, EventStore, Filter, Position, ReadModelStore, ReadRequest, RecordedEvent, Timestamp,
+    Clock, EventStore, EventType, Filter, Position, ReadModelStore, ReadRequest, RecordedEvent, StreamName,
+    Timestamp,
 };
 use annals_sqlite::SqliteReadModels;
 use serde::{Deserialize, Serialize};
@@ -275,6 +276,9 @@ async fn timers_are_due_by_the_clock_and_fire_once_also_after_a_restart() {
             app.ask(OpenProcesses { id: Some("late".into()), ..OpenProcesses::default() }).await.unwrap();
         let timers: Vec<_> = open[0].timers.iter().map(|timer| timer.timer.as_str()).collect();
         assert_eq!((open.len(), open[0].steps, timers), (1, 2, vec!["again", "patience"]));
+        let all = app.ask(OpenProcesses::default()).await.unwrap();
+        app.rebuild("processes", &|_| {}).await.unwrap();
+        assert_eq!(app.ask(OpenProcesses::default()).await.unwrap(), all, "one by one, or all at once");
 
         // Down while they are due: they fire with the next start, one after the other.
         drop(app);
@@ -313,6 +317,17 @@ async fn timers_are_due_by_the_clock_and_fire_once_also_after_a_restart() {
         world.clock.turn(10_000);
         tokio::time::sleep(Duration::from_millis(1_200)).await;
         assert_eq!(steps(&app).await, before, "what is over has no timers");
+        // What a timer gives rise to belongs to what set it.
+        let wishes =
+            world.store.reader(ReadRequest::new(Filter::types([EventType::new("GiftWished").unwrap()])));
+        let wishes = wishes.collect().await.unwrap();
+        for (wished, gift) in wishes.iter().zip(["late", "never", "cancelled"]) {
+            let stream = Filter::stream(StreamName::new(format!("gift-{gift}")).unwrap());
+            let taken = world.store.reader(ReadRequest::new(stream)).collect().await.unwrap();
+            let wished = wished.id().to_string();
+            assert!(taken.len() > 3 && taken.iter().all(|step| step.correlation_id() == Some(&wished)));
+            assert!(taken.iter().all(|step| step.causation_id().is_some()));
+        }
     }
 }
 
